@@ -1,0 +1,2 @@
+//! Load test for WHIP and WHEP servers.
+fn main() {}

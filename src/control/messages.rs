@@ -1,0 +1,330 @@
+//! What the control plane and the workers say to each other: plain values,
+//! commands in, events out, over bounded queues.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::codec::Codec;
+use crate::peer::negotiate::{IceCredentials, LocalTransport, Negotiated, RemoteCandidate};
+use crate::units::{Bitrate, MediaKind, ParticipantId, RequestId, RoomId, SessionKey};
+
+/// What a viewer watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ViewTarget {
+    /// The room: its only publisher, else the one that has published longest.
+    Room,
+    /// One participant, present or awaited.
+    Participant(ParticipantId),
+}
+
+/// What a session does in its room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SessionRole {
+    /// Publishes as this participant.
+    Publisher(ParticipantId),
+    /// Watches.
+    Viewer(ViewTarget),
+}
+
+/// A new session.
+#[derive(Debug, Clone)]
+pub struct OpenSession {
+    /// Whom to answer.
+    pub request: RequestId,
+    /// Its room.
+    pub room: RoomId,
+    /// What it does there.
+    pub role: SessionRole,
+    /// What offer and server agreed on.
+    pub negotiated: Negotiated,
+    /// The session's public id, shortened, for logs.
+    pub log_id: Arc<str>,
+}
+
+/// From the control plane to a worker.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Open a session; answered by [`Reply::Opened`] or [`Reply::Refused`].
+    Open(Box<OpenSession>),
+    /// Candidates that arrived by trickle; not answered.
+    AddCandidates {
+        /// The session.
+        key: SessionKey,
+        /// Usable candidates.
+        candidates: Vec<RemoteCandidate>,
+    },
+    /// ICE restart (RFC 8445 §9); answered by [`Reply::Restarted`] or [`Reply::Refused`].
+    RestartIce {
+        /// Whom to answer.
+        request: RequestId,
+        /// The session.
+        key: SessionKey,
+        /// The peer's new credentials.
+        ice: IceCredentials,
+        /// The peer's new candidates; the old ones are dropped.
+        candidates: Vec<RemoteCandidate>,
+    },
+    /// End a session with DTLS `close_notify`; answered by [`Event::Closed`].
+    Close {
+        /// The session.
+        key: SessionKey,
+        /// Why, for the event and the log.
+        reason: CloseReason,
+    },
+    /// Totals and the state of every room; answered by [`Reply::Snapshot`].
+    Snapshot {
+        /// Whom to answer.
+        request: RequestId,
+    },
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CloseReason {
+    /// DELETE on its resource.
+    Deleted,
+    /// Another publisher took the participant over.
+    TakenOver,
+    /// The server is shutting down.
+    Shutdown,
+    /// The peer sent DTLS `close_notify`.
+    PeerClosed,
+    /// Nothing authentic came from the peer for the consent time-out.
+    TimedOut,
+    /// It never got as far as an ICE and DTLS connection.
+    NeverConnected,
+    /// DTLS failed (wrong fingerprint, no common cipher, protocol error).
+    DtlsFailed,
+    /// An internal failure of this session.
+    Internal,
+}
+
+impl CloseReason {
+    /// The reason's name in metrics, logs and the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Deleted => "deleted",
+            Self::TakenOver => "taken_over",
+            Self::Shutdown => "shutdown",
+            Self::PeerClosed => "peer_closed",
+            Self::TimedOut => "timed_out",
+            Self::NeverConnected => "never_connected",
+            Self::DtlsFailed => "dtls_failed",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// Why a worker refused a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Refusal {
+    /// The worker's session table is full.
+    #[error("this worker has no room for another session")]
+    Full,
+    /// There is no such session (any more).
+    #[error("there is no such session")]
+    UnknownSession,
+    /// The protocol engine could not be set up.
+    #[error("the session could not be set up")]
+    Setup,
+}
+
+/// A worker's answer to a request.
+#[derive(Debug, Clone)]
+pub enum Reply {
+    /// The session exists; its transport goes into the SDP answer.
+    Opened {
+        /// Names it in later commands.
+        key: SessionKey,
+        /// Our ICE credentials and SSRCs.
+        local: LocalTransport,
+    },
+    /// The new local credentials after an ICE restart.
+    Restarted {
+        /// They go into the answering fragment.
+        ice: IceCredentials,
+    },
+    /// Totals and rooms.
+    Snapshot(Box<WorkerSnapshot>),
+    /// The command was not carried out.
+    Refused(Refusal),
+}
+
+/// From a worker to the control plane.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// Answers a request.
+    Reply {
+        /// The request.
+        request: RequestId,
+        /// The answer.
+        reply: Reply,
+    },
+    /// ICE and DTLS are up.
+    Connected {
+        /// The session.
+        key: SessionKey,
+    },
+    /// The session is gone; its key is dead.
+    Closed {
+        /// The session.
+        key: SessionKey,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// A publisher's track sends this codec, first or anew.
+    TrackCodec {
+        /// The publishing session.
+        key: SessionKey,
+        /// The track's kind.
+        kind: MediaKind,
+        /// What arrives now.
+        codec: Codec,
+    },
+    /// A viewer's slot got its first media from a publisher (again).
+    ViewerActive {
+        /// The viewing session.
+        key: SessionKey,
+    },
+    /// What a viewer watches has gone, or can't be sent to it.
+    ViewerInactive {
+        /// The viewing session.
+        key: SessionKey,
+        /// Why nothing comes.
+        why: InactiveReason,
+    },
+}
+
+/// Why a viewer receives nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum InactiveReason {
+    /// Nobody publishes what it watches.
+    NoPublisher,
+    /// It did not negotiate the codec that the publisher sends.
+    Codec {
+        /// Audio or video.
+        kind: MediaKind,
+        /// The publisher's codec.
+        publishes: Codec,
+    },
+}
+
+/// All a worker tells about itself, by value.
+#[derive(Debug, Clone, Default)]
+pub struct WorkerSnapshot {
+    /// Absolute totals since start.
+    pub totals: Totals,
+    /// One row a publishing session.
+    pub publishers: Vec<PublisherSnapshot>,
+    /// One row a viewing session.
+    pub viewers: Vec<ViewerSnapshot>,
+}
+
+/// Absolute counts of one worker since its start.
+#[derive(Debug, Clone, Default)]
+pub struct Totals {
+    /// Datagrams read.
+    pub datagrams_in: u64,
+    /// Bytes read.
+    pub bytes_in: u64,
+    /// Datagrams sent.
+    pub datagrams_out: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
+    /// RTP packets accepted from publishers.
+    pub rtp_in: u64,
+    /// RTP packets sent to viewers, repairs not counted.
+    pub rtp_out: u64,
+    /// Repairs sent to viewers: RTX and plain resends.
+    pub repairs_out: u64,
+    /// Packets asked from publishers by NACK.
+    pub nacks_out: u64,
+    /// Packets that viewers asked for by NACK.
+    pub nacks_in: u64,
+    /// Keyframe requests sent to publishers.
+    pub keyframe_requests_out: u64,
+    /// Keyframe requests from viewers.
+    pub keyframe_requests_in: u64,
+    /// What was dropped, by typed reason (name, count); reasons that never happened included.
+    pub drops: Vec<(&'static str, u64)>,
+    /// Nanoseconds of thread CPU used.
+    pub cpu_nanos: u64,
+    /// How many sessions ended, by reason.
+    pub closed: Vec<(&'static str, u64)>,
+}
+
+/// A publishing session as the API shows it.
+#[derive(Debug, Clone)]
+pub struct PublisherSnapshot {
+    /// The session.
+    pub key: SessionKey,
+    /// Its room.
+    pub room: RoomId,
+    /// Whose tracks they are.
+    pub participant: ParticipantId,
+    /// ICE and DTLS are up.
+    pub connected: bool,
+    /// Round trip, when known.
+    pub rtt: Option<Duration>,
+    /// Its tracks.
+    pub tracks: Vec<TrackSnapshot>,
+}
+
+/// A track as the API shows it.
+#[derive(Debug, Clone)]
+pub struct TrackSnapshot {
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// The codec that arrives; the negotiated first choice before media came.
+    pub codec: Codec,
+    /// True once media came.
+    pub receiving: bool,
+    /// One row an encoding: one without simulcast, one a layer with it.
+    pub encodings: Vec<EncodingSnapshot>,
+}
+
+/// An encoding as the API shows it.
+#[derive(Debug, Clone)]
+pub struct EncodingSnapshot {
+    /// The layer's rid, with simulcast.
+    pub rid: Option<String>,
+    /// The SSRC it comes with, once seen.
+    pub ssrc: Option<u32>,
+    /// Packets arrived within the last two seconds.
+    pub active: bool,
+    /// Over the last second.
+    pub bitrate: Bitrate,
+    /// Picture size in pixels, once a keyframe told it.
+    pub size: Option<(u16, u16)>,
+    /// Pictures per second over the last seconds (video).
+    pub frame_rate: f32,
+    /// Packets arrived.
+    pub packets: u64,
+    /// Packets that never arrived, repairs taken into account.
+    pub lost: u64,
+    /// Lost share over the last seconds, 0 to 1.
+    pub loss: f32,
+    /// Time between the two newest keyframes, once known.
+    pub keyframe_interval: Option<Duration>,
+}
+
+/// A viewing session as the API shows it.
+#[derive(Debug, Clone)]
+pub struct ViewerSnapshot {
+    /// The session.
+    pub key: SessionKey,
+    /// Its room.
+    pub room: RoomId,
+    /// Whom it watches now, when somebody.
+    pub watching: Option<ParticipantId>,
+    /// ICE and DTLS are up.
+    pub connected: bool,
+    /// What goes out to it over the last second.
+    pub bitrate: Bitrate,
+    /// Lost share as its receiver reports say, 0 to 1.
+    pub loss: f32,
+    /// Round trip, when known.
+    pub rtt: Option<Duration>,
+    /// Packets sent.
+    pub packets: u64,
+}

@@ -1,0 +1,2 @@
+//! The `weir` server.
+fn main() {}

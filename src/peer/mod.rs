@@ -1,0 +1,3 @@
+//! One session: negotiation, ingress through ICE, DTLS and SRTP, and egress.
+
+pub mod negotiate;

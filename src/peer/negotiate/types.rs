@@ -1,0 +1,187 @@
+//! What an offer and this server agreed on, in the form the worker uses.
+
+use std::net::SocketAddr;
+
+use crate::codec::Codec;
+use crate::units::MediaKind;
+
+/// Which way media flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// The peer sends to us (WHIP); our answer is `recvonly`.
+    Publish,
+    /// We send to the peer (WHEP); our answer is `sendonly`.
+    View,
+}
+
+/// ICE credentials of one side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IceCredentials {
+    /// `a=ice-ufrag`.
+    pub ufrag: String,
+    /// `a=ice-pwd`.
+    pub pwd: String,
+}
+
+/// A certificate fingerprint as in `a=fingerprint`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// Hash function name, lower case (`sha-256`).
+    pub algorithm: String,
+    /// The digest.
+    pub bytes: Vec<u8>,
+}
+
+/// A candidate of the remote side that can be used: resolved, UDP, host,
+/// srflx, prflx or relay. What can't be used (`.local`, TCP) is dropped when
+/// the SDP is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteCandidate {
+    /// Its transport address.
+    pub address: SocketAddr,
+    /// Its `a=candidate` line's value, for the ICE agent.
+    pub line: String,
+}
+
+/// A header extension Weir knows, by meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HeaderExtension {
+    /// `urn:ietf:params:rtp-hdrext:sdes:mid` (RFC 9143).
+    Mid,
+    /// `urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id` (RFC 8852).
+    RtpStreamId,
+    /// `urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id` (RFC 8852).
+    RepairedRtpStreamId,
+    /// `urn:ietf:params:rtp-hdrext:ssrc-audio-level` (RFC 6464).
+    AudioLevel,
+    /// `http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time`.
+    AbsSendTime,
+    /// `http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time`.
+    AbsCaptureTime,
+    /// `http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01`.
+    TransportWideCc,
+    /// `urn:3gpp:video-orientation`.
+    VideoOrientation,
+    /// `http://www.webrtc.org/experiments/rtp-hdrext/playout-delay`.
+    PlayoutDelay,
+    /// The AV1 dependency descriptor.
+    DependencyDescriptor,
+    /// `http://www.webrtc.org/experiments/rtp-hdrext/video-layers-allocation00`.
+    VideoLayersAllocation,
+    /// `http://www.webrtc.org/experiments/rtp-hdrext/color-space`.
+    ColorSpace,
+    /// `http://www.webrtc.org/experiments/rtp-hdrext/video-content-type`.
+    VideoContentType,
+}
+
+/// Which RTCP feedback both ends agreed on for a codec (`a=rtcp-fb`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Feedback {
+    /// Generic NACK (RFC 4585).
+    pub nack: bool,
+    /// Picture loss indication (RFC 4585).
+    pub pli: bool,
+    /// Full intra request (RFC 5104).
+    pub fir: bool,
+    /// Receiver estimated maximum bitrate.
+    pub remb: bool,
+    /// Transport-wide congestion control.
+    pub transport_cc: bool,
+}
+
+/// One payload type of an m-section, with its repair payload type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NegotiatedCodec {
+    /// The payload type in the offer and in the answer.
+    pub pt: u8,
+    /// RTX (RFC 4588) payload type for it.
+    pub rtx_pt: Option<u8>,
+    /// RED (RFC 2198) payload type that wraps it (audio).
+    pub red_pt: Option<u8>,
+    /// The codec.
+    pub codec: Codec,
+    /// Channels of audio codecs, 1 otherwise.
+    pub channels: u8,
+    /// `a=fmtp` parameters as offered, empty when there are none.
+    pub fmtp: String,
+    /// RTCP feedback agreed on.
+    pub feedback: Feedback,
+}
+
+/// An SSRC the offer announced, with its RTX SSRC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignalledSsrc {
+    /// The media SSRC.
+    pub ssrc: u32,
+    /// The FID partner (RFC 5576 §4.2).
+    pub rtx: Option<u32>,
+}
+
+/// One accepted audio or video section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaSection {
+    /// `a=mid`.
+    pub mid: String,
+    /// Index of the m-line in the offer.
+    pub index: usize,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// Codecs both ends have, in the offer's order; never empty.
+    pub codecs: Vec<NegotiatedCodec>,
+    /// Agreed header extensions with their ids.
+    pub extensions: Vec<(u8, HeaderExtension)>,
+    /// Simulcast layers the publisher sends, in the offer's order; empty without simulcast.
+    pub rids: Vec<String>,
+    /// SSRCs the offer announced for this section.
+    pub ssrcs: Vec<SignalledSsrc>,
+    /// The offer has `a=rtcp-rsize` (RFC 5506).
+    pub rtcp_rsize: bool,
+}
+
+/// The accepted data channel section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataSection {
+    /// `a=mid`.
+    pub mid: String,
+    /// `a=sctp-port`, 5000 by default.
+    pub sctp_port: u16,
+}
+
+/// All that a worker needs of a successful negotiation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Negotiated {
+    /// Which way media flows.
+    pub direction: Direction,
+    /// The peer's ICE credentials.
+    pub ice: IceCredentials,
+    /// The peer's usable candidates; often none.
+    pub candidates: Vec<RemoteCandidate>,
+    /// The peer's certificate fingerprint.
+    pub fingerprint: Fingerprint,
+    /// True when our side sends the DTLS ClientHello (the offer said `passive`).
+    pub dtls_active: bool,
+    /// The accepted audio and video sections in m-line order.
+    pub media: Vec<MediaSection>,
+    /// The data channel section.
+    pub data: Option<DataSection>,
+}
+
+/// Our half of the transport, chosen by the worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalTransport {
+    /// Our ICE credentials; the ufrag names the worker and the slot.
+    pub ice: IceCredentials,
+    /// For each section of [`Negotiated::media`], the SSRCs we send with; empty when publishing.
+    pub ssrcs: Vec<SignalledSsrc>,
+}
+
+/// Server facts that every answer of one worker shares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerContext {
+    /// Our DTLS certificate's SHA-256 fingerprint.
+    pub fingerprint: Fingerprint,
+    /// UDP host candidates, most wanted first (IPv4 first).
+    pub udp_candidates: Vec<SocketAddr>,
+    /// ICE-TCP passive candidates (RFC 6544), after the UDP ones.
+    pub tcp_candidates: Vec<SocketAddr>,
+}
