@@ -1,0 +1,5 @@
+//! What the server tells about itself: typed drop reasons, metrics and logs.
+
+mod drops;
+
+pub use drops::{DropCounters, DropReason};
