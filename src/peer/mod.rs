@@ -1,3 +1,4 @@
 //! One session: negotiation, ingress through ICE, DTLS and SRTP, and egress.
 
+pub mod crypto;
 pub mod negotiate;

@@ -1,0 +1,131 @@
+//! The cryptography every session shares: one certificate, one validated DTLS
+//! configuration, and a tap on the keys that each DTLS handshake exports.
+//!
+//! str0m asks its crypto provider for a DTLS endpoint per session. The provider
+//! here differs from str0m's own in three ways: the DTLS configuration is
+//! validated once instead of once a session, exported SRTP keys can be taken by
+//! [`take_keying`] so that egress is ours, and AES-CM sessions keep their key
+//! schedule and HMAC state from packet to packet.
+
+mod dtls;
+mod hmac;
+mod keying;
+mod srtp;
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use str0m::config::{DtlsCert, Fingerprint as Str0mFingerprint};
+use str0m::crypto::CryptoProvider;
+use str0m::{RtcConfig, crypto};
+
+use crate::peer::negotiate::Fingerprint;
+
+pub use keying::{Keying, MasterKey, SrtpProfile, take_keying};
+
+/// Why [`Crypto`] could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// No certificate could be made.
+    #[error("the DTLS certificate could not be generated")]
+    Certificate,
+    /// The DTLS library refused its configuration.
+    #[error("the DTLS configuration was refused: {0}")]
+    Dtls(String),
+}
+
+/// The process's certificate and crypto provider. Made once, cloned freely.
+#[derive(Debug, Clone)]
+pub struct Crypto {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    provider: Arc<CryptoProvider>,
+    certificate: DtlsCert,
+    fingerprint: Fingerprint,
+}
+
+impl Crypto {
+    /// Generates the certificate (ECDSA P-256) and validates the DTLS
+    /// configuration, which takes about a millisecond.
+    ///
+    /// Each call leaks one small provider, since str0m wants it for the life of
+    /// the process: make one and clone it.
+    pub fn new() -> Result<Self, SetupError> {
+        Self::build(None)
+    }
+
+    /// Like [`Crypto::new`], with every random value that DTLS itself draws
+    /// (hello randoms, cookies, session ids) coming from `seed`, so that a
+    /// simulated run repeats. Keys and signatures stay random.
+    ///
+    /// Only for tests: peers can predict what must be unpredictable.
+    #[doc(hidden)]
+    pub fn dangerously_seeded(seed: u64) -> Result<Self, SetupError> {
+        Self::build(Some(seed))
+    }
+
+    fn build(seed: Option<u64>) -> Result<Self, SetupError> {
+        let base = crypto::from_feature_flags();
+        let certificate = base
+            .dtls_provider
+            .generate_certificate()
+            .ok_or(SetupError::Certificate)?;
+        let fingerprint = Fingerprint {
+            algorithm: "sha-256".to_owned(),
+            bytes: base
+                .sha256_provider
+                .sha256(&certificate.certificate)
+                .to_vec(),
+        };
+        // The MTU sessions use by default; others are added when first seen.
+        let dtls = dtls::SharedConfigDtls::new(seed, RtcConfig::new().mtu())
+            .map_err(|e| SetupError::Dtls(e.to_string()))?;
+        let provider = CryptoProvider {
+            srtp_provider: Box::leak(Box::new(srtp::CachedSrtp::new(base.srtp_provider))),
+            sha1_hmac_provider: &hmac::CachedSha1Hmac,
+            dtls_provider: Box::leak(Box::new(dtls)),
+            ..base
+        };
+        Ok(Self {
+            shared: Arc::new(Shared {
+                provider: Arc::new(provider),
+                certificate,
+                fingerprint,
+            }),
+        })
+    }
+
+    /// A session configuration with the shared provider and certificate, and
+    /// str0m's defaults otherwise.
+    pub fn rtc_config(&self) -> RtcConfig {
+        RtcConfig::new()
+            .set_crypto_provider(Arc::clone(&self.shared.provider))
+            .set_dtls_cert(self.shared.certificate.clone())
+    }
+
+    /// The certificate's SHA-256 fingerprint, for SDP answers.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.shared.fingerprint.clone()
+    }
+
+    /// The provider itself, for protocol pieces used without a session (STUN).
+    pub fn provider(&self) -> &Arc<CryptoProvider> {
+        &self.shared.provider
+    }
+}
+
+impl From<Fingerprint> for Str0mFingerprint {
+    fn from(f: Fingerprint) -> Self {
+        Self {
+            hash_func: f.algorithm,
+            bytes: f.bytes,
+        }
+    }
+}

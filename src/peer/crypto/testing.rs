@@ -1,0 +1,148 @@
+//! Two sessions connected over a perfect virtual link, for tests of the keys
+//! and of what is sealed with them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use str0m::crypto::CryptoProvider;
+use str0m::net::{Protocol, Receive};
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
+
+use super::{Keying, take_keying};
+
+/// A session, its address, and what came out of it.
+pub(crate) struct End {
+    pub(crate) rtc: Rtc,
+    pub(crate) addr: SocketAddr,
+    pub(crate) events: Vec<Event>,
+    pub(crate) outgoing: Vec<Vec<u8>>,
+    pub(crate) keying: Option<Keying>,
+    pub(crate) deadline: Instant,
+}
+
+impl End {
+    fn new(config: RtcConfig, addr: &str, now: Instant) -> Self {
+        let addr: SocketAddr = addr.parse().unwrap();
+        let mut rtc = config.build(now);
+        rtc.add_local_candidate(Candidate::host(addr, "udp").unwrap());
+        Self {
+            rtc,
+            addr,
+            events: Vec::new(),
+            outgoing: Vec::new(),
+            keying: None,
+            deadline: now,
+        }
+    }
+
+    /// Drains to the next time-out and takes what was exported.
+    pub(crate) fn drain(&mut self) {
+        loop {
+            match self.rtc.poll_output().unwrap() {
+                Output::Timeout(at) => {
+                    self.deadline = at;
+                    break;
+                }
+                Output::Transmit(t) => self.outgoing.push(t.contents.to_vec()),
+                Output::Event(e) => self.events.push(e),
+            }
+        }
+        if let Some(keying) = take_keying() {
+            assert!(self.keying.is_none(), "a session exports once");
+            self.keying = Some(keying);
+        }
+    }
+
+    pub(crate) fn receive(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
+        let input = Input::Receive(
+            now,
+            Receive {
+                proto: Protocol::Udp,
+                source: from,
+                destination: self.addr,
+                contents: datagram.try_into().unwrap(),
+            },
+        );
+        self.rtc.handle_input(input).unwrap();
+        self.drain();
+    }
+
+    fn connected(&self) -> bool {
+        self.events.iter().any(|e| matches!(e, Event::Connected))
+    }
+}
+
+/// Our end and the peer's, with the clock they share.
+pub(crate) struct Pair {
+    pub(crate) ours: End,
+    pub(crate) peer: End,
+    pub(crate) now: Instant,
+}
+
+impl Pair {
+    /// Two sessions that know each other; our DTLS role is client when `active`.
+    pub(crate) fn new(ours: RtcConfig, peer: RtcConfig, active: bool) -> Self {
+        let now = Instant::now();
+        let mut ours = End::new(ours.set_ice_lite(true), "10.0.0.1:5000", now);
+        let mut peer = End::new(peer, "10.0.0.2:6000", now);
+        introduce(&mut ours, &mut peer, false, active);
+        introduce(&mut peer, &mut ours, true, !active);
+        Self { ours, peer, now }
+    }
+
+    /// Runs until both are connected and both have the keys.
+    pub(crate) fn connect(&mut self) {
+        for _ in 0..2000 {
+            self.step();
+            if self.ours.connected() && self.peer.connected() && self.ours.keying.is_some() {
+                self.step();
+                return;
+            }
+        }
+        panic!("not connected after {:?}", self.now);
+    }
+
+    /// One round: timers, then everything that waits crosses the link.
+    pub(crate) fn step(&mut self) {
+        let next = self.ours.deadline.min(self.peer.deadline);
+        self.now = next.clamp(
+            self.now + Duration::from_millis(1),
+            self.now + Duration::from_millis(50),
+        );
+        for end in [&mut self.ours, &mut self.peer] {
+            end.rtc.handle_input(Input::Timeout(self.now)).unwrap();
+            end.drain();
+        }
+        while !(self.ours.outgoing.is_empty() && self.peer.outgoing.is_empty()) {
+            for datagram in std::mem::take(&mut self.ours.outgoing) {
+                self.peer.receive(self.now, self.ours.addr, &datagram);
+            }
+            for datagram in std::mem::take(&mut self.peer.outgoing) {
+                self.ours.receive(self.now, self.peer.addr, &datagram);
+            }
+        }
+    }
+}
+
+fn introduce(end: &mut End, other: &mut End, controlling: bool, active: bool) {
+    let creds = other.rtc.direct_api().local_ice_credentials();
+    let fingerprint = other.rtc.direct_api().local_dtls_fingerprint().clone();
+    end.rtc
+        .add_remote_candidate(Candidate::host(other.addr, "udp").unwrap());
+    let mut api = end.rtc.direct_api();
+    api.set_remote_ice_credentials(creds);
+    api.set_remote_fingerprint(fingerprint);
+    api.set_ice_controlling(controlling);
+    api.start_dtls(active).unwrap();
+}
+
+/// str0m as it comes, certificate per session and all.
+pub(crate) fn plain_config() -> RtcConfig {
+    RtcConfig::new().set_crypto_provider(Arc::new(plain_provider()))
+}
+
+/// str0m's own provider.
+pub(crate) fn plain_provider() -> CryptoProvider {
+    str0m::crypto::from_feature_flags()
+}
