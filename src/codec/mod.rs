@@ -6,6 +6,21 @@ use std::fmt;
 
 use crate::units::MediaKind;
 
+pub mod av1;
+mod bits;
+pub mod h264;
+pub mod h265;
+mod nal;
+pub mod opus;
+mod packet;
+mod picture_id;
+pub mod red;
+pub mod vp8;
+pub mod vp9;
+
+pub use packet::{PacketInfo, inspect};
+pub use picture_id::{PictureId, PictureIdLine};
+
 /// A codec that Weir forwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Codec {
