@@ -1,1 +1,17 @@
-//! Placeholder until this module lands.
+//! Datagrams in and out: the sockets of one worker and what is known about a
+//! datagram before any session has seen it.
+//!
+//! In: [`udp`] and [`tcp`] read, [`classify`] looks at the first byte, [`demux`]
+//! finds the session by its authenticated address, [`ufrag`] and [`stun`] by the
+//! user name of a first connectivity check. Out: sessions write into the
+//! [`arena`], whose runs of equal size leave by `sendmmsg` with UDP GSO.
+
+pub mod arena;
+pub mod classify;
+pub mod demux;
+pub mod path;
+pub mod ufrag;
+
+pub use arena::{Run, SendArena};
+pub use demux::AddressTable;
+pub use path::{Datagram, Path, Proto};
