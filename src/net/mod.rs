@@ -10,6 +10,8 @@ pub mod arena;
 pub mod classify;
 pub mod demux;
 pub mod path;
+pub mod stun;
+pub mod stun_limit;
 pub mod ufrag;
 
 pub use arena::{Run, SendArena};

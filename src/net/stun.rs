@@ -1,0 +1,462 @@
+//! STUN before any session exists: read a message without allocating, check its
+//! integrity, answer it, or complete it for the ICE agent (RFC 8489, RFC 8445 §7).
+
+use std::net::{IpAddr, SocketAddr};
+
+use aws_lc_rs::hmac;
+
+use super::path::unmapped;
+use crate::telemetry::DropReason;
+
+const HEADER: usize = 20;
+const MAGIC: [u8; 4] = 0x2112_A442u32.to_be_bytes();
+const BINDING_REQUEST: u16 = 0x0001;
+const BINDING_SUCCESS: u16 = 0x0101;
+const BINDING_ERROR: u16 = 0x0111;
+
+const USERNAME: u16 = 0x0006;
+const MESSAGE_INTEGRITY: u16 = 0x0008;
+const ERROR_CODE: u16 = 0x0009;
+const XOR_MAPPED_ADDRESS: u16 = 0x0020;
+const PRIORITY: u16 = 0x0024;
+const USE_CANDIDATE: u16 = 0x0025;
+const FINGERPRINT: u16 = 0x8028;
+const ICE_CONTROLLED: u16 = 0x8029;
+const ICE_CONTROLLING: u16 = 0x802A;
+
+/// A message longer than this is no connectivity check.
+const MAX_MESSAGE: usize = 1500;
+/// RFC 8489 §14.3: a user name is shorter than 509 bytes.
+const MAX_USERNAME: usize = 508;
+/// What [`complete_request`] may add to a request.
+pub const COMPLETION_ROOM: usize = 8 + 12 + 24 + 8;
+
+/// A STUN message whose attributes were walked once.
+#[derive(Debug, Clone, Copy)]
+pub struct StunView<'a> {
+    bytes: &'a [u8],
+    kind: u16,
+    username: Option<&'a [u8]>,
+    /// Where MESSAGE-INTEGRITY starts.
+    integrity_at: Option<usize>,
+    fingerprint: bool,
+    priority: bool,
+    use_candidate: bool,
+    controlling: bool,
+    controlled: bool,
+    /// Attributes that this server must understand and does not (RFC 8489 §6.3.1).
+    unknown_required: bool,
+}
+
+impl<'a> StunView<'a> {
+    /// Reads a whole datagram. A message whose lengths don't fit, whose known attributes
+    /// have a wrong size, or whose FINGERPRINT is wrong is
+    /// [`MalformedStun`](DropReason::MalformedStun).
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, DropReason> {
+        Self::read(bytes).ok_or(DropReason::MalformedStun)
+    }
+
+    fn read(bytes: &'a [u8]) -> Option<Self> {
+        let kind = read_u16(bytes, 0)?;
+        let length = usize::from(read_u16(bytes, 2)?);
+        if kind >= 0x4000
+            || length % 4 != 0
+            || bytes.len() != HEADER + length
+            || bytes.len() > MAX_MESSAGE
+            || bytes.get(4..8)? != MAGIC
+        {
+            return None;
+        }
+        let mut view = Self {
+            bytes,
+            kind,
+            username: None,
+            integrity_at: None,
+            fingerprint: false,
+            priority: false,
+            use_candidate: false,
+            controlling: false,
+            controlled: false,
+            unknown_required: false,
+        };
+        let mut at = HEADER;
+        while at < bytes.len() {
+            let attribute = read_u16(bytes, at)?;
+            let length = usize::from(read_u16(bytes, at + 2)?);
+            let value = bytes.get(at + 4..at + 4 + length)?;
+            let next = at + 4 + length.next_multiple_of(4);
+            if next > bytes.len() || view.fingerprint {
+                // FINGERPRINT is the last attribute (RFC 8489 §14.7).
+                return None;
+            }
+            view.attribute(attribute, value, at)?;
+            at = next;
+        }
+        Some(view)
+    }
+
+    fn attribute(&mut self, attribute: u16, value: &'a [u8], at: usize) -> Option<()> {
+        let sized = |wanted: usize| (value.len() == wanted).then_some(());
+        // Behind MESSAGE-INTEGRITY only FINGERPRINT counts (RFC 8489 §14.5).
+        if self.integrity_at.is_some() && attribute != FINGERPRINT {
+            return Some(());
+        }
+        match attribute {
+            USERNAME => {
+                if value.len() > MAX_USERNAME || std::str::from_utf8(value).is_err() {
+                    return None;
+                }
+                self.username.get_or_insert(value);
+            }
+            MESSAGE_INTEGRITY => {
+                sized(20)?;
+                self.integrity_at = Some(at);
+            }
+            FINGERPRINT => {
+                let given = u32::from_be_bytes(value.try_into().ok()?);
+                if given != fingerprint(self.bytes.get(..at)?, at + 8 - HEADER) {
+                    return None;
+                }
+                self.fingerprint = true;
+            }
+            PRIORITY => {
+                sized(4)?;
+                self.priority = true;
+            }
+            USE_CANDIDATE => {
+                sized(0)?;
+                self.use_candidate = true;
+            }
+            ICE_CONTROLLED => {
+                sized(8)?;
+                self.controlled = true;
+            }
+            ICE_CONTROLLING => {
+                sized(8)?;
+                self.controlling = true;
+            }
+            // The other attributes of RFC 8489 §18.3 that a request may carry.
+            0x0001
+            | ERROR_CODE
+            | 0x000A
+            | 0x0014
+            | 0x0015
+            | 0x001C..=0x001E
+            | XOR_MAPPED_ADDRESS => {}
+            required if required < 0x8000 => self.unknown_required = true,
+            _ => {}
+        }
+        Some(())
+    }
+
+    /// A Binding request (RFC 8489 §3).
+    pub fn is_binding_request(&self) -> bool {
+        self.kind == BINDING_REQUEST
+    }
+
+    /// A success or error response to a Binding request.
+    pub fn is_binding_response(&self) -> bool {
+        matches!(self.kind, BINDING_SUCCESS | BINDING_ERROR)
+    }
+
+    /// The 96-bit transaction id.
+    pub fn transaction(&self) -> [u8; 12] {
+        let mut id = [0; 12];
+        if let Some(bytes) = self.bytes.get(8..HEADER) {
+            id.copy_from_slice(bytes);
+        }
+        id
+    }
+
+    /// The user name of a check, as (our fragment, the peer's fragment): RFC 8445 §7.2.2.
+    pub fn ufrags(&self) -> Option<(&'a [u8], &'a [u8])> {
+        let username = self.username?;
+        let colon = username.iter().position(|c| *c == b':')?;
+        Some((username.get(..colon)?, username.get(colon + 1..)?))
+    }
+
+    /// The message carries a user name.
+    pub fn has_username(&self) -> bool {
+        self.username.is_some()
+    }
+
+    /// The message claims to be authentic.
+    pub fn has_integrity(&self) -> bool {
+        self.integrity_at.is_some()
+    }
+
+    /// The message carries a FINGERPRINT, and it is right.
+    pub fn has_fingerprint(&self) -> bool {
+        self.fingerprint
+    }
+
+    /// The request nominates its pair (RFC 8445 §7.2.2).
+    pub fn nominates(&self) -> bool {
+        self.use_candidate
+    }
+
+    /// A mandatory attribute is not known here; RFC 8489 §6.3.1 wants error 420.
+    pub fn has_unknown_required(&self) -> bool {
+        self.unknown_required
+    }
+
+    /// A check that lacks what RFC 8445 §7.2.2 demands (PRIORITY, and the sender’s role):
+    /// [`complete_request`] makes it whole. FFmpeg up to 8.0 sends such checks.
+    pub fn is_incomplete_check(&self) -> bool {
+        self.is_binding_request()
+            && self.has_username()
+            && (!self.priority || !(self.controlling || self.controlled))
+    }
+
+    /// Checks MESSAGE-INTEGRITY with a password (RFC 8489 §9.1.3, short-term credentials).
+    pub fn verify_integrity(&self, password: &[u8]) -> bool {
+        let Some(at) = self.integrity_at else {
+            return false;
+        };
+        let (Some(covered), Some(given)) = (self.bytes.get(..at), self.bytes.get(at + 4..at + 24))
+        else {
+            return false;
+        };
+        let wanted = integrity(covered, password);
+        aws_lc_rs::constant_time::verify_slices_are_equal(&wanted, given).is_ok()
+    }
+}
+
+/// A success response to a Binding request: XOR-MAPPED-ADDRESS, then with a password
+/// MESSAGE-INTEGRITY, then FINGERPRINT if the request has one or integrity is used
+/// (RFC 8445 §7.3). The length, or `None` when `out` is too small (84 bytes always do).
+pub fn binding_success(
+    request: &StunView<'_>,
+    mapped: SocketAddr,
+    password: Option<&[u8]>,
+    out: &mut [u8],
+) -> Option<usize> {
+    let mut writer = Writer::start(out, BINDING_SUCCESS, request.transaction())?;
+    writer.xor_address(mapped, request.transaction())?;
+    if let Some(password) = password {
+        writer.integrity(password)?;
+    }
+    if password.is_some() || request.has_fingerprint() {
+        writer.fingerprint()?;
+    }
+    Some(writer.at)
+}
+
+/// An error response to a Binding request with a code of 400 to 499 and an empty reason, so
+/// that it is no longer than it must be. MESSAGE-INTEGRITY and FINGERPRINT as in
+/// [`binding_success`]. `None` for another code or when `out` is too small.
+pub fn binding_error(
+    request: &StunView<'_>,
+    code: u16,
+    password: Option<&[u8]>,
+    out: &mut [u8],
+) -> Option<usize> {
+    if !(400..500).contains(&code) {
+        return None;
+    }
+    let mut writer = Writer::start(out, BINDING_ERROR, request.transaction())?;
+    writer.attribute(ERROR_CODE, &[0, 0, 4, (code - 400) as u8])?;
+    if let Some(password) = password {
+        writer.integrity(password)?;
+    }
+    if password.is_some() || request.has_fingerprint() {
+        writer.fingerprint()?;
+    }
+    Some(writer.at)
+}
+
+/// A Binding request without credentials, as a client of a STUN server sends it.
+pub fn binding_request(transaction: [u8; 12], out: &mut [u8]) -> Option<usize> {
+    let mut writer = Writer::start(out, BINDING_REQUEST, transaction)?;
+    writer.fingerprint()?;
+    Some(writer.at)
+}
+
+/// The XOR-MAPPED-ADDRESS of a success response to `transaction`.
+pub fn mapped_address(response: &[u8], transaction: [u8; 12]) -> Option<SocketAddr> {
+    let view = StunView::parse(response).ok()?;
+    if view.kind != BINDING_SUCCESS || view.transaction() != transaction {
+        return None;
+    }
+    let mut at = HEADER;
+    loop {
+        let length = usize::from(read_u16(response, at + 2)?);
+        if read_u16(response, at)? == XOR_MAPPED_ADDRESS {
+            let value = response.get(at + 4..at + 4 + length)?;
+            let port = read_u16(value, 2)? ^ u16::from_be_bytes([MAGIC[0], MAGIC[1]]);
+            let mut ip = [0; 16];
+            let ip = match (value.get(1)?, value.len()) {
+                (1, 8) => ip.get_mut(..4)?,
+                (2, 20) => &mut ip[..],
+                _ => return None,
+            };
+            ip.copy_from_slice(value.get(4..)?);
+            xor(ip, transaction);
+            return Some(match <[u8; 4]>::try_from(&*ip) {
+                Ok(v4) => SocketAddr::from((v4, port)),
+                Err(_) => SocketAddr::from((<[u8; 16]>::try_from(&*ip).ok()?, port)),
+            });
+        }
+        at += 4 + length.next_multiple_of(4);
+    }
+}
+
+/// Writes an [incomplete check](StunView::is_incomplete_check) anew with what it lacks, so
+/// that an ICE agent that insists on RFC 8445 §7.2.2 takes it: PRIORITY as a
+/// peer-reflexive candidate would have it, ICE-CONTROLLING (the other side of an ICE-lite
+/// agent always controls, RFC 8445 §6.1.1), and MESSAGE-INTEGRITY and FINGERPRINT made again.
+///
+/// Only for requests whose integrity was verified with this `password`. `None` when it was not
+/// right or `out` is too small: it needs [`COMPLETION_ROOM`] more than the request.
+pub fn complete_request(request: &StunView<'_>, password: &[u8], out: &mut [u8]) -> Option<usize> {
+    /// Type preference 110 (peer-reflexive), local preference 65,535, component 1 (§5.1.2.1).
+    const PEER_REFLEXIVE: u32 = (110 << 24) | (65_535 << 8) | 255;
+
+    if !request.verify_integrity(password) {
+        return None;
+    }
+    let covered = request.bytes.get(HEADER..request.integrity_at?)?;
+    let mut writer = Writer::start(out, request.kind, request.transaction())?;
+    writer.raw(covered)?;
+    if !request.priority {
+        writer.attribute(PRIORITY, &PEER_REFLEXIVE.to_be_bytes())?;
+    }
+    if !request.controlling && !request.controlled {
+        // The tie-breaker only matters when both sides claim one role.
+        writer.attribute(ICE_CONTROLLING, &[0; 8])?;
+    }
+    writer.integrity(password)?;
+    writer.fingerprint()?;
+    Some(writer.at)
+}
+
+/// Builds a message; every step fails when the buffer is too small.
+struct Writer<'a> {
+    out: &'a mut [u8],
+    at: usize,
+}
+
+impl<'a> Writer<'a> {
+    fn start(out: &'a mut [u8], kind: u16, transaction: [u8; 12]) -> Option<Self> {
+        let mut writer = Self { out, at: 0 };
+        writer.raw(&kind.to_be_bytes())?;
+        writer.raw(&[0, 0])?;
+        writer.raw(&MAGIC)?;
+        writer.raw(&transaction)?;
+        Some(writer)
+    }
+
+    fn raw(&mut self, bytes: &[u8]) -> Option<()> {
+        let end = self.at.checked_add(bytes.len())?;
+        self.out.get_mut(self.at..end)?.copy_from_slice(bytes);
+        self.at = end;
+        let length = u16::try_from(end.saturating_sub(HEADER)).ok()?;
+        if let Some(field) = self.out.get_mut(2..4)
+            && end >= HEADER
+        {
+            field.copy_from_slice(&length.to_be_bytes());
+        }
+        Some(())
+    }
+
+    /// All attributes written here have a length that needs no padding.
+    fn attribute(&mut self, kind: u16, value: &[u8]) -> Option<()> {
+        self.raw(&kind.to_be_bytes())?;
+        self.raw(&u16::try_from(value.len()).ok()?.to_be_bytes())?;
+        self.raw(value)
+    }
+
+    /// RFC 8489 §14.2.
+    fn xor_address(&mut self, address: SocketAddr, transaction: [u8; 12]) -> Option<()> {
+        let address = unmapped(address);
+        let mut value = [0; 20];
+        let (family, ip_len) = match address.ip() {
+            IpAddr::V4(ip) => {
+                value[4..8].copy_from_slice(&ip.octets());
+                (1, 4)
+            }
+            IpAddr::V6(ip) => {
+                value[4..20].copy_from_slice(&ip.octets());
+                (2, 16)
+            }
+        };
+        value[1] = family;
+        let port = address.port() ^ u16::from_be_bytes([MAGIC[0], MAGIC[1]]);
+        value[2..4].copy_from_slice(&port.to_be_bytes());
+        xor(&mut value[4..4 + ip_len], transaction);
+        self.attribute(XOR_MAPPED_ADDRESS, &value[..4 + ip_len])
+    }
+
+    fn integrity(&mut self, password: &[u8]) -> Option<()> {
+        let tag = integrity(self.out.get(..self.at)?, password);
+        self.attribute(MESSAGE_INTEGRITY, &tag)
+    }
+
+    fn fingerprint(&mut self) -> Option<()> {
+        let value = fingerprint(self.out.get(..self.at)?, self.at + 8 - HEADER);
+        self.attribute(FINGERPRINT, &value.to_be_bytes())
+    }
+}
+
+fn read_u16(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]))
+}
+
+/// An IP address is masked with the cookie and the transaction id.
+fn xor(ip: &mut [u8], transaction: [u8; 12]) {
+    for (byte, mask) in ip.iter_mut().zip(MAGIC.iter().chain(&transaction)) {
+        *byte ^= mask;
+    }
+}
+
+/// HMAC-SHA1 over everything before MESSAGE-INTEGRITY, with the length field as if
+/// the message ended behind it (RFC 8489 §14.5). `covered` holds at least the header.
+fn integrity(covered: &[u8], password: &[u8]) -> [u8; 20] {
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password);
+    let mut context = hmac::Context::with_key(&key);
+    let length = (covered.len() + 24).saturating_sub(HEADER) as u16;
+    context.update(covered.get(..2).unwrap_or_default());
+    context.update(&length.to_be_bytes());
+    context.update(covered.get(4..).unwrap_or_default());
+    let mut tag = [0; 20];
+    if let Some(made) = context.sign().as_ref().get(..20) {
+        tag.copy_from_slice(made);
+    }
+    tag
+}
+
+/// CRC-32 of everything before FINGERPRINT, with the length field as if the message ended
+/// behind it, masked (RFC 8489 §14.7).
+fn fingerprint(covered: &[u8], length: usize) -> u32 {
+    let mut crc = crc32(!0, covered.get(..2).unwrap_or_default());
+    crc = crc32(crc, &(length as u16).to_be_bytes());
+    crc = crc32(crc, covered.get(4..).unwrap_or_default());
+    !crc ^ 0x5354_554E
+}
+
+/// CRC-32 of ITU-T V.42 (ISO-HDLC), reflected, without its first and last inversion.
+fn crc32(mut crc: u32, bytes: &[u8]) -> u32 {
+    const TABLE: [u32; 256] = {
+        let mut table = [0; 256];
+        let mut n = 0;
+        while n < 256 {
+            let mut value = n as u32;
+            let mut bit = 0;
+            while bit < 8 {
+                value = (value >> 1) ^ (0xEDB8_8320 & (value & 1).wrapping_neg());
+                bit += 1;
+            }
+            table[n] = value;
+            n += 1;
+        }
+        table
+    };
+    for &byte in bytes {
+        crc = (crc >> 8) ^ TABLE[((crc ^ u32::from(byte)) & 255) as usize];
+    }
+    crc
+}
+
+#[cfg(test)]
+#[path = "stun_tests.rs"]
+mod tests;
