@@ -307,6 +307,7 @@ export class Session extends EventTarget {
     if (!this.#url || !this.#trickles || this.#restarting || this.#unsent.length === 0 || this.state === 'ended') return;
     const batch = this.#unsent.splice(0);
     const candidates = batch.filter((candidate) => candidate !== null);
+    if (candidates.length === 0) return; // an end alone is not worth a request: the server needs no end
     try {
       await this.#patch(fragment(this.pc.localDescription.sdp, candidates, batch.includes(null)), this.#etag);
     } catch (error) {
