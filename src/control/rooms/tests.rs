@@ -1,0 +1,102 @@
+//! Rooms as a table.
+
+use super::*;
+
+fn table(max_rooms: usize) -> Rooms {
+    Rooms::new(RoomSettings {
+        max_rooms,
+        max_participants: 2,
+        ..RoomSettings::default()
+    })
+}
+
+#[test]
+fn empty_rooms_are_forgotten_after_their_time_and_keep_their_number_until_then() {
+    let mut rooms = table(10);
+    let start = Instant::now();
+    let timeout = RoomSettings::default().empty_timeout;
+    let first = rooms.join("r", Want::ViewRoom, true, start).unwrap().seat;
+    rooms.release(&first, start);
+    rooms.sweep(start + timeout / 2);
+    let second = rooms
+        .join("r", Want::ViewRoom, true, start + timeout / 2)
+        .unwrap()
+        .seat;
+    assert_eq!(first.room, second.room);
+    // Somebody is there: the first due date passes without effect.
+    rooms.sweep(start + timeout * 2);
+    assert_eq!(rooms.len(), 1);
+    rooms.release(&second, start + timeout * 2);
+    rooms.sweep(start + timeout * 2 + timeout / 2);
+    assert_eq!(rooms.len(), 1);
+    rooms.sweep(start + timeout * 3);
+    assert_eq!(rooms.len(), 0);
+    let third = rooms
+        .join("r", Want::ViewRoom, true, start + timeout * 3)
+        .unwrap()
+        .seat;
+    assert_ne!(third.room, first.room, "room numbers are never reused");
+}
+
+#[test]
+fn the_limit_on_rooms_counts_only_rooms_in_use() {
+    let mut rooms = table(2);
+    let now = Instant::now();
+    let a = rooms.join("a", Want::ViewRoom, true, now).unwrap().seat;
+    let _b = rooms.join("b", Want::ViewRoom, true, now).unwrap().seat;
+    assert!(matches!(
+        rooms.join("c", Want::ViewRoom, true, now),
+        Err(ControlError::Limit(_))
+    ));
+    rooms.release(&a, now);
+    assert!(rooms.join("c", Want::ViewRoom, true, now).is_ok());
+    assert_eq!(rooms.len(), 2);
+}
+
+#[test]
+fn the_limit_on_participants_counts_publishing_and_awaited_ones() {
+    let mut rooms = table(2);
+    let now = Instant::now();
+    let a = rooms.join("r", Want::Publish("a"), true, now).unwrap().seat;
+    rooms
+        .join("r", Want::ViewParticipant("b"), true, now)
+        .unwrap();
+    assert!(rooms.join("r", Want::Publish("c"), true, now).is_err());
+    assert!(rooms.join("r", Want::Publish("b"), true, now).is_ok());
+    assert!(rooms.join("r", Want::ViewRoom, true, now).is_ok());
+    rooms.release(&a, now);
+    assert!(rooms.join("r", Want::Publish("c"), true, now).is_ok());
+}
+
+#[test]
+fn an_awaited_participant_gets_the_same_number_when_it_comes() {
+    let mut rooms = table(2);
+    let now = Instant::now();
+    let viewer = rooms
+        .join("r", Want::ViewParticipant("a"), true, now)
+        .unwrap();
+    assert!(viewer.publisher.is_none());
+    let publisher = rooms.join("r", Want::Publish("a"), true, now).unwrap();
+    let SessionRole::Publisher(id) = publisher.seat.role else {
+        panic!("not a publisher");
+    };
+    assert_eq!(
+        viewer.seat.role,
+        SessionRole::Viewer(ViewTarget::Participant(id))
+    );
+}
+
+#[test]
+fn without_the_right_nobody_makes_a_room() {
+    let mut rooms = Rooms::new(RoomSettings {
+        auto_create: false,
+        ..RoomSettings::default()
+    });
+    let now = Instant::now();
+    assert!(matches!(
+        rooms.join("r", Want::Publish("a"), false, now),
+        Err(ControlError::NoSuchRoom)
+    ));
+    assert!(rooms.join("r", Want::Publish("a"), true, now).is_ok());
+    assert!(rooms.join("r", Want::ViewRoom, false, now).is_ok());
+}

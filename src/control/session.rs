@@ -1,0 +1,281 @@
+//! One session as the control plane knows it.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use super::id::{EntityTag, SessionId};
+use super::messages::{CloseReason, InactiveReason, SessionRole};
+use crate::codec::Codec;
+use crate::peer::negotiate::{Direction, IceCredentials, Negotiated};
+use crate::units::{MediaKind, RoomId, SessionKey};
+
+/// How many former ICE generations of the peer are remembered, so that a
+/// candidate which arrives late is not taken for a restart.
+const FORMER_GENERATIONS: usize = 8;
+
+/// The ICE generation that a session is in.
+#[derive(Debug)]
+pub struct IceGeneration {
+    /// Its entity tag.
+    pub tag: EntityTag,
+    /// The peer's credentials.
+    pub remote: IceCredentials,
+    /// The peer's credentials of earlier generations, newest last.
+    pub former: VecDeque<IceCredentials>,
+}
+
+/// What a viewer receives now, as its event stream tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activity {
+    /// Nothing was heard from the worker yet.
+    Unknown,
+    /// Media flows.
+    Active,
+    /// Nothing comes.
+    Inactive(InactiveReason),
+    /// The session has ended.
+    Closed,
+}
+
+/// What a publisher's kinds of media carry: the codecs that were agreed on,
+/// and the one that really arrives.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KindCodecs {
+    /// Codecs of the negotiation, without repeats, in the offer's order.
+    pub negotiated: Vec<Codec>,
+    /// The codec of the newest packets.
+    pub actual: Option<Codec>,
+}
+
+impl KindCodecs {
+    /// What may come: the codec that arrives, or all that were agreed on.
+    pub fn possible(&self) -> &[Codec] {
+        match &self.actual {
+            Some(codec) => std::slice::from_ref(codec),
+            None => &self.negotiated,
+        }
+    }
+}
+
+/// Codecs of both kinds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SessionCodecs {
+    /// Audio.
+    pub audio: KindCodecs,
+    /// Video.
+    pub video: KindCodecs,
+}
+
+impl SessionCodecs {
+    /// The codecs of a negotiation.
+    pub fn of(negotiated: &Negotiated) -> Self {
+        let mut codecs = Self::default();
+        for section in &negotiated.media {
+            let list = &mut codecs.kind_mut(section.kind).negotiated;
+            for codec in section.codecs.iter().map(|c| c.codec) {
+                if !list.contains(&codec) {
+                    list.push(codec);
+                }
+            }
+        }
+        codecs
+    }
+
+    /// Codecs of one kind.
+    pub fn kind(&self, kind: MediaKind) -> &KindCodecs {
+        match kind {
+            MediaKind::Audio => &self.audio,
+            MediaKind::Video => &self.video,
+        }
+    }
+
+    fn kind_mut(&mut self, kind: MediaKind) -> &mut KindCodecs {
+        match kind {
+            MediaKind::Audio => &mut self.audio,
+            MediaKind::Video => &mut self.video,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    ice: IceGeneration,
+    codecs: SessionCodecs,
+    connected: bool,
+    closed: Option<CloseReason>,
+    streams: Vec<super::events::StreamSlot>,
+}
+
+/// A session. Shared between the registry, its room and the requests about it.
+#[derive(Debug)]
+pub struct Session {
+    id: SessionId,
+    log_id: Arc<str>,
+    /// Its room.
+    pub room: RoomId,
+    /// Its room's name.
+    pub room_name: Arc<str>,
+    /// Who publishes, or who is watched; `None` for a viewer of the room.
+    pub identity: Option<Arc<str>>,
+    /// What it does.
+    pub role: SessionRole,
+    /// The address of the request that made it.
+    pub client: IpAddr,
+    /// When it was made.
+    pub created: Instant,
+    key: OnceLock<SessionKey>,
+    state: Mutex<State>,
+    activity: watch::Sender<Activity>,
+    /// One ICE restart at a time.
+    pub(super) restarting: tokio::sync::Mutex<()>,
+}
+
+impl Session {
+    pub(super) fn new(
+        id: SessionId,
+        tag: EntityTag,
+        seat: &super::rooms::Seat,
+        negotiated: &Negotiated,
+        client: IpAddr,
+    ) -> Self {
+        Self {
+            log_id: id.log_id(),
+            id,
+            room: seat.room,
+            room_name: seat.room_name.clone(),
+            identity: seat.identity.clone(),
+            role: seat.role,
+            client,
+            created: Instant::now(),
+            key: OnceLock::new(),
+            state: Mutex::new(State {
+                ice: IceGeneration {
+                    tag,
+                    remote: negotiated.ice.clone(),
+                    former: VecDeque::new(),
+                },
+                codecs: SessionCodecs::of(negotiated),
+                connected: false,
+                closed: None,
+                streams: Vec::new(),
+            }),
+            activity: watch::Sender::new(Activity::Unknown),
+            restarting: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The public id.
+    pub fn id(&self) -> &SessionId {
+        &self.id
+    }
+
+    /// The part of the id that logs and the API may show.
+    pub fn log_id(&self) -> &Arc<str> {
+        &self.log_id
+    }
+
+    /// Which way its media flows.
+    pub fn direction(&self) -> Direction {
+        match self.role {
+            SessionRole::Publisher(_) => Direction::Publish,
+            SessionRole::Viewer(_) => Direction::View,
+        }
+    }
+
+    /// The worker's name for it, once it is open.
+    pub fn key(&self) -> Option<SessionKey> {
+        self.key.get().copied()
+    }
+
+    pub(super) fn set_key(&self, key: SessionKey) {
+        // A session is opened once; a second key would be the worker's error, and the first one stays right.
+        let _ = self.key.set(key);
+    }
+
+    /// The entity tag of the present ICE session.
+    pub fn tag(&self) -> EntityTag {
+        self.state().ice.tag.clone()
+    }
+
+    /// Reads the ICE generation.
+    pub fn with_ice<T>(&self, read: impl FnOnce(&IceGeneration) -> T) -> T {
+        read(&self.state().ice)
+    }
+
+    pub(super) fn restarted(&self, tag: EntityTag, remote: IceCredentials) {
+        let ice = &mut self.state().ice;
+        let old = std::mem::replace(&mut ice.remote, remote);
+        if ice.former.len() == FORMER_GENERATIONS {
+            ice.former.pop_front();
+        }
+        ice.former.push_back(old);
+        ice.tag = tag;
+    }
+
+    /// The codecs that were agreed on and those that arrive.
+    pub fn codecs(&self) -> SessionCodecs {
+        self.state().codecs.clone()
+    }
+
+    pub(super) fn set_actual_codec(&self, kind: MediaKind, codec: Codec) {
+        self.state().codecs.kind_mut(kind).actual = Some(codec);
+    }
+
+    /// ICE and DTLS have been up.
+    pub fn connected(&self) -> bool {
+        self.state().connected
+    }
+
+    pub(super) fn set_connected(&self) {
+        self.state().connected = true;
+    }
+
+    /// Why it ended, once it has.
+    pub fn closed(&self) -> Option<CloseReason> {
+        self.state().closed
+    }
+
+    /// Marks it as ended; false when it was already.
+    pub(super) fn set_closed(&self, reason: CloseReason) -> bool {
+        let mut state = self.state();
+        if state.closed.is_some() {
+            return false;
+        }
+        state.closed = Some(reason);
+        state.streams.clear();
+        drop(state);
+        self.set_activity(Activity::Closed);
+        true
+    }
+
+    pub(super) fn set_activity(&self, activity: Activity) {
+        self.activity.send_if_modified(|now| {
+            let changed = *now != activity && *now != Activity::Closed;
+            if changed {
+                *now = activity;
+            }
+            changed
+        });
+    }
+
+    /// What a viewer receives, and its changes.
+    pub fn activity(&self) -> watch::Receiver<Activity> {
+        self.activity.subscribe()
+    }
+
+    /// Works on the session's event streams.
+    pub(super) fn with_streams<T>(
+        &self,
+        work: impl FnOnce(&mut Vec<super::events::StreamSlot>) -> T,
+    ) -> T {
+        work(&mut self.state().streams)
+    }
+}
