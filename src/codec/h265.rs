@@ -19,8 +19,6 @@ struct Unit<'a> {
     kind: u8,
     /// `nuh_layer_id`.
     layer: u8,
-    /// Temporal layer, from 0.
-    temporal: u8,
     /// What follows the NAL header; empty in a fragment that is not the first.
     body: &'a [u8],
     /// The NAL unit with its header, when the packet has it in one piece.
@@ -41,15 +39,14 @@ fn split_header(nal: &[u8]) -> Option<(u8, u8, u8, &[u8])> {
 /// Calls `each` with every NAL unit that begins in, or goes on in, the packet.
 /// PACI packets (RFC 7798 §4.4.4) are passed over.
 fn each_unit<'a>(payload: &'a [u8], mut each: impl FnMut(Unit<'a>)) {
-    let Some((kind, layer, temporal, body)) = split_header(payload) else {
+    let Some((kind, layer, _, body)) = split_header(payload) else {
         return;
     };
     let mut whole = |nal: &'a [u8]| {
-        if let Some((kind, layer, temporal, body)) = split_header(nal) {
+        if let Some((kind, layer, _, body)) = split_header(nal) {
             each(Unit {
                 kind,
                 layer,
-                temporal,
                 body,
                 whole: Some(nal),
             });
@@ -66,7 +63,6 @@ fn each_unit<'a>(payload: &'a [u8], mut each: impl FnMut(Unit<'a>)) {
             each(Unit {
                 kind: fu & 0x3f,
                 layer,
-                temporal,
                 body: if fu & 0x80 != 0 { body } else { &[] },
                 whole: None,
             });

@@ -8,6 +8,7 @@ use crate::units::MediaKind;
 
 pub mod av1;
 mod bits;
+pub mod dependency_descriptor;
 pub mod h264;
 pub mod h265;
 mod nal;
