@@ -39,7 +39,8 @@ pub struct Fingerprint {
 pub struct RemoteCandidate {
     /// Its transport address.
     pub address: SocketAddr,
-    /// Its `a=candidate` line's value, for the ICE agent.
+    /// Its `a=candidate` line without `a=` (`candidate:1 1 udp …`), checked and
+    /// written anew, for the ICE agent.
     pub line: String,
 }
 
@@ -72,6 +73,73 @@ pub enum HeaderExtension {
     ColorSpace,
     /// `http://www.webrtc.org/experiments/rtp-hdrext/video-content-type`.
     VideoContentType,
+}
+
+impl HeaderExtension {
+    const ALL: [(Self, &'static str); 13] = [
+        (Self::Mid, "urn:ietf:params:rtp-hdrext:sdes:mid"),
+        (
+            Self::RtpStreamId,
+            "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
+        ),
+        (
+            Self::RepairedRtpStreamId,
+            "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
+        ),
+        (
+            Self::AudioLevel,
+            "urn:ietf:params:rtp-hdrext:ssrc-audio-level",
+        ),
+        (
+            Self::AbsSendTime,
+            "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
+        ),
+        (
+            Self::AbsCaptureTime,
+            "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time",
+        ),
+        (
+            Self::TransportWideCc,
+            "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
+        ),
+        (Self::VideoOrientation, "urn:3gpp:video-orientation"),
+        (
+            Self::PlayoutDelay,
+            "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay",
+        ),
+        (
+            Self::DependencyDescriptor,
+            "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension",
+        ),
+        (
+            Self::VideoLayersAllocation,
+            "http://www.webrtc.org/experiments/rtp-hdrext/video-layers-allocation00",
+        ),
+        (
+            Self::ColorSpace,
+            "http://www.webrtc.org/experiments/rtp-hdrext/color-space",
+        ),
+        (
+            Self::VideoContentType,
+            "http://www.webrtc.org/experiments/rtp-hdrext/video-content-type",
+        ),
+    ];
+
+    /// The extension's URI in `a=extmap`.
+    pub fn uri(self) -> &'static str {
+        Self::ALL
+            .iter()
+            .find(|(extension, _)| *extension == self)
+            .map_or("", |(_, uri)| uri)
+    }
+
+    /// The extension of a URI, when Weir knows it.
+    pub fn from_uri(uri: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .find(|(_, known)| *known == uri)
+            .map(|(extension, _)| *extension)
+    }
 }
 
 /// Which RTCP feedback both ends agreed on for a codec (`a=rtcp-fb`).
@@ -132,7 +200,8 @@ pub struct MediaSection {
     pub extensions: Vec<(u8, HeaderExtension)>,
     /// Simulcast layers the publisher sends, in the offer's order; empty without simulcast.
     pub rids: Vec<String>,
-    /// SSRCs the offer announced for this section.
+    /// SSRCs the offer announced for this section; empty when viewing, and often
+    /// with simulcast.
     pub ssrcs: Vec<SignalledSsrc>,
     /// The offer has `a=rtcp-rsize` (RFC 5506).
     pub rtcp_rsize: bool,
@@ -145,6 +214,40 @@ pub struct DataSection {
     pub mid: String,
     /// `a=sctp-port`, 5000 by default.
     pub sctp_port: u16,
+}
+
+/// What this server takes in an offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Accept a data channel section.
+    pub data_channels: bool,
+    /// How many video sections of a viewer are accepted; further ones get port 0.
+    pub max_view_video: usize,
+    /// How many audio sections of a viewer are accepted; further ones get port 0.
+    pub max_view_audio: usize,
+}
+
+impl Default for Policy {
+    /// No data channel, and one section of each kind.
+    fn default() -> Self {
+        Self {
+            data_channels: false,
+            max_view_video: 1,
+            max_view_audio: 1,
+        }
+    }
+}
+
+/// Names that an answer carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnswerNames<'a> {
+    /// The session id of the `o=` line; its top bit is cleared (RFC 8829 §5.2.1).
+    pub session_id: u64,
+    /// The media stream id (RFC 8830), the same in every section so that a
+    /// page finds both tracks in one stream. A token of at most 64 characters.
+    pub stream_id: &'a str,
+    /// The canonical name of our SSRCs (RFC 7022), at most 64 characters.
+    pub cname: &'a str,
 }
 
 /// All that a worker needs of a successful negotiation.

@@ -1,0 +1,298 @@
+//! Writing the answer (RFC 8829 §5.3).
+
+use std::fmt::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::candidate::{self, MAX_LOCAL};
+use super::error::NegotiateError;
+use super::offer::{Accepted, Line, LineKind, MediaLine};
+use super::types::{
+    AnswerContext, AnswerNames, Direction, Fingerprint, IceCredentials, LocalTransport,
+    MediaSection, SignalledSsrc,
+};
+
+/// The longest answer in bytes, all included: FFmpeg reads no more than 8 KiB.
+pub const MAX_ANSWER: usize = 8 * 1024 - 1;
+
+/// The largest data channel message we take, in bytes; the limit of str0m's
+/// SCTP association and of browsers.
+const MAX_MESSAGE_SIZE: usize = 256 * 1024;
+
+/// ICE options of every answer (RFC 8839 §5.6). `ice2`: an agent of RFC 8445.
+/// `trickle`: the peer may send candidates later (RFC 8838 §3, RFC 9725 §4.3.2);
+/// our own list is complete at once and ends with `a=end-of-candidates`.
+pub(super) const ICE_OPTIONS: &str = "a=ice-options:ice2 trickle\r\n";
+
+impl Accepted {
+    /// Writes the answer: CRLF throughout, begins with `v=0`, at most
+    /// [`MAX_ANSWER`] bytes with names and ICE credentials of at most 64 and 32
+    /// bytes. At most 16 candidates are written, UDP first.
+    pub fn answer(
+        &self,
+        context: &AnswerContext,
+        local: &LocalTransport,
+        names: &AnswerNames<'_>,
+    ) -> String {
+        let mut out = String::with_capacity(MAX_ANSWER);
+        let _ = write!(
+            out,
+            "v=0\r\no=- {} 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n",
+            names.session_id & (u64::MAX >> 1),
+        );
+        if !self.bundle.is_empty() {
+            let _ = write!(out, "a=group:BUNDLE {}\r\n", self.bundle.join(" "));
+        }
+        // ICE-lite (RFC 8445 §2.5): every candidate is a host address that can be
+        // reached, so only the peer checks.
+        out.push_str("a=ice-lite\r\n");
+        out.push_str(ICE_OPTIONS);
+        if self.allow_mixed {
+            out.push_str("a=extmap-allow-mixed\r\n");
+        }
+        for (index, line) in self.lines.iter().enumerate() {
+            self.write_section(&mut out, index, line, context, local, names);
+        }
+        out
+    }
+
+    fn write_section(
+        &self,
+        out: &mut String,
+        index: usize,
+        line: &Line,
+        context: &AnswerContext,
+        local: &LocalTransport,
+        names: &AnswerNames<'_>,
+    ) {
+        write_m_line(out, line, context);
+        if let Some(mid) = &line.mid {
+            let _ = write!(out, "a=mid:{mid}\r\n");
+        }
+        // In every section, rejected ones too: webrtcbin takes no answer that has
+        // a section without them.
+        self.write_transport(out, context, &local.ice);
+        if index == self.tagged {
+            candidate::write_local(out, context);
+        }
+        match &line.kind {
+            LineKind::Rejected { .. } => out.push_str("a=inactive\r\n"),
+            LineKind::Data => {
+                let _ = write!(
+                    out,
+                    "a=sctp-port:5000\r\na=max-message-size:{MAX_MESSAGE_SIZE}\r\n"
+                );
+            }
+            LineKind::Media(media) => {
+                if let Some(section) = self.negotiated.media.get(media.at) {
+                    self.write_media(out, media, section, local, names);
+                }
+            }
+        }
+    }
+
+    fn write_transport(&self, out: &mut String, context: &AnswerContext, ice: &IceCredentials) {
+        let _ = write!(
+            out,
+            "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n",
+            ice.ufrag, ice.pwd
+        );
+        write_fingerprint(out, &context.fingerprint);
+        // An answer chooses; it never says actpass (RFC 8842 §5.3).
+        out.push_str(if self.negotiated.dtls_active {
+            "a=setup:active\r\n"
+        } else {
+            "a=setup:passive\r\n"
+        });
+    }
+
+    fn write_media(
+        &self,
+        out: &mut String,
+        media: &MediaLine,
+        section: &MediaSection,
+        local: &LocalTransport,
+        names: &AnswerNames<'_>,
+    ) {
+        out.push_str(match self.negotiated.direction {
+            Direction::Publish => "a=recvonly\r\n",
+            Direction::View => "a=sendonly\r\n",
+        });
+        out.push_str("a=rtcp-mux\r\na=rtcp-mux-only\r\n");
+        if section.rtcp_rsize {
+            out.push_str("a=rtcp-rsize\r\n");
+        }
+        if media.allow_mixed {
+            out.push_str("a=extmap-allow-mixed\r\n");
+        }
+        for extension in &media.extensions {
+            out.push_str(&extension.line);
+        }
+        for payload in &media.payloads {
+            out.push_str(&payload.lines);
+        }
+        write_layers(out, media);
+        if self.negotiated.direction == Direction::View {
+            let ssrcs = local.ssrcs.get(media.at);
+            write_stream(out, media.at, section, ssrcs, names);
+        }
+    }
+}
+
+/// The m-line and its `c=` line. An accepted section names the default
+/// candidate (RFC 8839 §4.3.1), or port 9 and no address when there is none.
+fn write_m_line(out: &mut String, line: &Line, context: &AnswerContext) {
+    let default = context
+        .udp_candidates
+        .first()
+        .copied()
+        .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9)));
+    let (address, port) = match &line.kind {
+        LineKind::Rejected { .. } => (Ipv4Addr::UNSPECIFIED.into(), 0),
+        _ => (default.ip(), default.port()),
+    };
+    let _ = write!(out, "m={} {port} {}", line.media, line.proto);
+    match &line.kind {
+        LineKind::Rejected { formats } => {
+            let _ = write!(out, " {formats}");
+        }
+        LineKind::Data => out.push_str(" webrtc-datachannel"),
+        LineKind::Media(media) => {
+            for payload in &media.payloads {
+                let _ = write!(out, " {}", payload.pt);
+            }
+        }
+    }
+    let family = if address.is_ipv4() { "IP4" } else { "IP6" };
+    let _ = write!(out, "\r\nc=IN {family} {address}\r\n");
+}
+
+/// Upper-case hexadecimal pairs (RFC 8122 §5).
+fn write_fingerprint(out: &mut String, fingerprint: &Fingerprint) {
+    let _ = write!(out, "a=fingerprint:{} ", fingerprint.algorithm);
+    for (index, byte) in fingerprint.bytes.iter().enumerate() {
+        let colon = if index == 0 { "" } else { ":" };
+        let _ = write!(out, "{colon}{byte:02X}");
+    }
+    out.push_str("\r\n");
+}
+
+/// Takes every layer of the offer in its order; the pause mark stays
+/// (RFC 8853 §5.3.2).
+fn write_layers(out: &mut String, media: &MediaLine) {
+    if media.layers.is_empty() {
+        return;
+    }
+    for layer in &media.layers {
+        let _ = write!(out, "a=rid:{} recv", layer.rid);
+        if !layer.restrictions.is_empty() {
+            let _ = write!(out, " {}", layer.restrictions);
+        }
+        out.push_str("\r\n");
+    }
+    out.push_str("a=simulcast:recv ");
+    for (index, layer) in media.layers.iter().enumerate() {
+        let separator = if index == 0 { "" } else { ";" };
+        let mark = if layer.paused { "~" } else { "" };
+        let _ = write!(out, "{separator}{mark}{}", layer.rid);
+    }
+    out.push_str("\r\n");
+}
+
+/// What we send: the track's id (RFC 8830) and SSRCs (RFC 5576), those of
+/// retransmissions grouped with the media (RFC 4588 §8.3).
+fn write_stream(
+    out: &mut String,
+    at: usize,
+    section: &MediaSection,
+    ssrcs: Option<&SignalledSsrc>,
+    names: &AnswerNames<'_>,
+) {
+    let stream = names.stream_id;
+    let track = format_args!("{}{at}", section.kind).to_string();
+    let _ = write!(out, "a=msid:{stream} {track}\r\n");
+    let Some(ssrcs) = ssrcs else {
+        return;
+    };
+    let rtx = ssrcs
+        .rtx
+        .filter(|_| section.codecs.iter().any(|c| c.rtx_pt.is_some()));
+    if let Some(rtx) = rtx {
+        let _ = write!(out, "a=ssrc-group:FID {} {rtx}\r\n", ssrcs.ssrc);
+    }
+    for ssrc in std::iter::once(ssrcs.ssrc).chain(rtx) {
+        let _ = write!(
+            out,
+            "a=ssrc:{ssrc} cname:{}\r\na=ssrc:{ssrc} msid:{stream} {track}\r\n",
+            names.cname
+        );
+    }
+}
+
+/// Makes the answer fit [`MAX_ANSWER`] whatever the transport will be, by leaving
+/// out the least wanted codecs of the section that takes the most room. Sections
+/// keep at least one codec.
+pub(super) fn fit(accepted: &mut Accepted) -> Result<(), NegotiateError> {
+    let mut size = accepted.longest().len();
+    while size > MAX_ANSWER {
+        let freed = accepted
+            .lines
+            .iter_mut()
+            .filter_map(|line| match &mut line.kind {
+                LineKind::Media(media) => Some(media),
+                _ => None,
+            })
+            .filter(|media| {
+                let section = accepted.negotiated.media.get(media.at);
+                section.is_some_and(|s| s.codecs.len() > 1)
+            })
+            .max_by_key(|media| media.payloads.iter().map(|p| p.size()).sum::<usize>())
+            .and_then(|media| {
+                let section = accepted.negotiated.media.get_mut(media.at)?;
+                let dropped = section.codecs.pop()?;
+                let before: usize = media.payloads.iter().map(|p| p.size()).sum();
+                media.payloads.retain(|p| p.serves != dropped.pt);
+                let after: usize = media.payloads.iter().map(|p| p.size()).sum();
+                Some(before - after)
+            })
+            .filter(|freed| *freed > 0)
+            .ok_or(NegotiateError::AnswerTooLong { limit: MAX_ANSWER })?;
+        size -= freed;
+    }
+    Ok(())
+}
+
+impl Accepted {
+    /// The answer with everything of the transport as long as it can be.
+    fn longest(&self) -> String {
+        let candidate = SocketAddr::from(([0xffff; 8], u16::MAX));
+        let context = AnswerContext {
+            fingerprint: Fingerprint {
+                algorithm: "sha-256".to_owned(),
+                bytes: vec![0; 32],
+            },
+            udp_candidates: vec![candidate; 1],
+            tcp_candidates: vec![candidate; MAX_LOCAL],
+        };
+        let ssrc = SignalledSsrc {
+            ssrc: u32::MAX,
+            rtx: Some(u32::MAX),
+        };
+        let local = LocalTransport {
+            ice: IceCredentials {
+                ufrag: "u".repeat(32),
+                pwd: "p".repeat(32),
+            },
+            ssrcs: vec![ssrc; self.negotiated.media.len()],
+        };
+        let long = "n".repeat(64);
+        self.answer(
+            &context,
+            &local,
+            &AnswerNames {
+                session_id: u64::MAX,
+                stream_id: &long,
+                cname: &long,
+            },
+        )
+    }
+}
