@@ -1,1 +1,3 @@
-//! Placeholder until this module lands.
+//! WHIP, WHEP, the API and the pages over HTTP.
+
+pub mod auth;
