@@ -2,4 +2,5 @@
 
 pub mod crypto;
 pub mod negotiate;
+pub mod rtcp;
 pub mod srtp;
