@@ -9,6 +9,7 @@
 mod error;
 pub mod events;
 mod id;
+pub mod limits;
 mod link;
 pub mod messages;
 mod open;
