@@ -3,11 +3,7 @@
 import { TestPattern } from './pattern.js';
 import { Problem } from './whip-whep.js';
 
-const NAMES = { H264: 'H.264', H265: 'H.265' };
 const HELPERS = /\/(rtx|red|ulpfec|flexfec)/i;
-
-/** The browser's name for a codec as people write it. */
-export const codecLabel = (name) => (name ? NAMES[name.toUpperCase()] ?? name : '–');
 
 /** Video codecs this browser can send, each once: `VP8`, `H264`, … */
 export function sendableCodecs() {

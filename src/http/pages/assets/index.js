@@ -1,7 +1,7 @@
 // The start page: live rooms, and how to publish.
 
 import { announce, byId, copyButton, el, icon, linesText, pathOf, pollRooms, problemNote, setText, setToken, token } from './common.js';
-import { bitrateText } from './stats.js';
+import { bitrateText, codecLabel } from './stats.js';
 
 const weir = { page: 'index', state: 'loading', rooms: [], problem: null };
 window.weir = weir;
@@ -46,7 +46,8 @@ const LINES = {
   rtph264pay config-interval=-1 aggregate-mode=zero-latency ! \\
   application/x-rtp,media=video,encoding-name=H264,payload=96,clock-rate=90000 ! whip.sink_0 \\
   audiotestsrc is-live=true ! audioconvert ! opusenc ! rtpopuspay ! \\
-  'application/x-rtp,media=audio,encoding-name=OPUS,payload=111,clock-rate=48000,encoding-params=(string)2' ! whip.sink_1`,
+  'application/x-rtp,media=audio,encoding-name=OPUS,payload=111,clock-rate=48000,encoding-params=(string)2' ! \\
+  whip.sink_1`,
 };
 /** Shown on the page; what is copied has the real token. */
 const hidden = (text, bearer) => (bearer ? text.replaceAll(bearer, `${bearer.slice(0, 6)}…`) : text);
@@ -73,7 +74,6 @@ for (const box of document.querySelectorAll('[data-line]')) {
 }
 
 function refresh() {
-  byId('publish').href = pathOf('publish', room(), participant());
   byId('watch').href = pathOf('watch', room());
   setText(byId('how-room'), room());
   for (const box of document.querySelectorAll('[data-line]')) {
@@ -84,7 +84,7 @@ function refresh() {
 
 byId('go').addEventListener('submit', (event) => {
   event.preventDefault();
-  location.href = byId('publish').href;
+  location.href = pathOf('publish', room(), participant());
 });
 roomField.addEventListener('input', refresh);
 nameField.addEventListener('input', refresh);
@@ -124,7 +124,7 @@ function summary(live) {
   let bitrate = 0;
   for (const someone of live.participants ?? []) {
     for (const track of someone.tracks ?? []) {
-      if (track.codec) codecs.add(String(track.codec));
+      if (track.codec) codecs.add(codecLabel(String(track.codec)));
       for (const encoding of track.encodings ?? []) {
         height = Math.max(height, encoding.height ?? 0);
         if (encoding.active !== false) bitrate += encoding.bitrate ?? 0;

@@ -1,9 +1,8 @@
 // One player: a WHEP session that stays alive, its picture, and what arrives.
 
 import { el, icon, linesText, problemNote, setText, token } from './common.js';
-import { codecLabel } from './capture.js';
 import { readPattern } from './pattern.js';
-import { bitrateText, fpsText, msText, shareText, sizeText, StatsReader } from './stats.js';
+import { bitrateText, codecLabel, fpsText, msText, shareText, sizeText, StatsReader } from './stats.js';
 import { Keeper, Problem, withOpusParameters } from './whip-whep.js';
 
 const EVENTS = 'urn:ietf:params:whep:ext:core:server-sent-events';
@@ -192,6 +191,8 @@ export class Player extends EventTarget {
       this.#set('unsupported', problem);
     } else if (state === 'retrying' && [404, 409].includes(problem?.status)) {
       this.#set('waiting');
+    } else if (state === 'connecting' && ['waiting', 'unsupported', 'retrying'].includes(this.state)) {
+      // Another try: what was said about the last one stays true until this one connects.
     } else if (state in WORDS) {
       this.#set(state, problem);
     }
@@ -284,7 +285,7 @@ export class Player extends EventTarget {
       ['Frame rate', fpsText(video?.fps)],
       ['Bitrate', this.stats ? bitrateText(total) : '–'],
       ['Video codec', codecLabel(video?.codec)],
-      ['Sound codec', audio?.packets ? codecLabel(audio.codec === 'opus' ? 'Opus' : audio.codec) : '–'],
+      ['Sound codec', audio?.packets ? codecLabel(audio.codec) : '–'],
       ['Round trip', msText(this.stats?.rtt)],
       ['Loss', shareText(video?.loss ?? audio?.loss)],
       ['Jitter buffer', msText(video?.buffer ?? audio?.buffer)],

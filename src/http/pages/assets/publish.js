@@ -1,8 +1,8 @@
 // The publish page: choose a source, send it by WHIP, show what is really sent.
 
 import { announce, api, byId, copyButton, el, pathOf, place, problemNote, setText, token } from './common.js';
-import { codecLabel, devices, encodings, onlyCodec, open, sendableCodecs } from './capture.js';
-import { bitrateText, fpsText, msText, shareText, sizeText, StatsReader } from './stats.js';
+import { devices, encodings, onlyCodec, open, sendableCodecs } from './capture.js';
+import { bitrateText, codecLabel, fpsText, msText, shareText, sizeText, StatsReader } from './stats.js';
 import { Keeper, Problem, withOpusParameters } from './whip-whep.js';
 
 const { room, participant } = place();
@@ -22,10 +22,10 @@ let closedAt = 0;
 
 /**
  * For tests and the console. `state` is one of idle, starting, connecting, live, recovering, retrying, refused, ended, failed.
- * `stats` is what `StatsReader.read` gave last; `counter` is the newest frame of the test pattern.
+ * `sending` is camera, screen or pattern; `stats` is what `StatsReader.read` gave last; `counter` is the newest frame of the test pattern.
  */
 const weir = {
-  page: 'publish', room, participant, state: 'idle', problem: null, stats: null, start, stop,
+  page: 'publish', room, participant, state: 'idle', problem: null, stats: null, sending: null, start, stop,
   get pc() { return keeper?.session?.pc ?? null; },
   get session() { return keeper?.session ?? null; },
   get counter() { return source?.pattern?.counter ?? null; },
@@ -102,7 +102,7 @@ async function listDevices() {
 // ---- start and stop --------------------------------------------------------------------------------------------------
 
 async function start() {
-  if (weir.state !== 'idle' && weir.state !== 'failed') await stop();
+  if (keeper || weir.state === 'starting') await stop();
   const chosen = settings();
   remember();
   closedAt = 0;
@@ -115,6 +115,25 @@ async function start() {
   }
   if (weir.state !== 'starting') { release(); return; }
   listDevices();
+  weir.sending = chosen.source;
+  useSource(chosen);
+
+  keeper = new Keeper(ENDPOINT, {
+    token,
+    prepare: (pc) => source && addTracks(pc, source.stream, chosen),
+    mungeOffer: (sdp) => (chosen.stereo ? withOpusParameters(sdp, { stereo: 1, 'sprop-stereo': 1 }) : sdp),
+    answered: (pc) => limit(pc, chosen),
+    again,
+  });
+  keeper.addEventListener('state', onKeeper);
+  keeper.addEventListener('session', () => { reader = new StatsReader(keeper.session.pc); });
+  keeper.start();
+  showSettings();
+  showMutes();
+  statsTimer = setInterval(readStats, 1000);
+}
+
+function useSource(chosen) {
   preview.srcObject = source.stream;
   preview.classList.toggle('mirror', chosen.source === 'camera');
   for (const track of source.stream.getVideoTracks()) {
@@ -126,20 +145,33 @@ async function start() {
       }));
     });
   }
+}
 
-  keeper = new Keeper(ENDPOINT, {
-    token,
-    prepare: (pc) => addTracks(pc, source.stream, chosen),
-    mungeOffer: (sdp) => (chosen.stereo ? withOpusParameters(sdp, { stereo: 1, 'sprop-stereo': 1 }) : sdp),
-    answered: (pc) => limit(pc, chosen),
-    again,
-  });
-  keeper.addEventListener('state', onKeeper);
-  keeper.addEventListener('session', () => { reader = new StatsReader(keeper.session.pc); });
-  keeper.start();
-  showSettings();
+/** Another camera or microphone while live: the session stays, its tracks change. */
+async function switchDevice() {
+  const chosen = settings();
+  if (!keeper || weir.sending !== 'camera' || chosen.source !== 'camera') return;
+  const before = source;
+  let next;
+  try {
+    next = await open(chosen);
+  } catch (problem) {
+    byId('problem').replaceChildren(problemNote(problem));
+    return;
+  }
+  if (source !== before) { // stopped meanwhile
+    for (const track of next.stream.getTracks()) track.stop();
+    return;
+  }
+  for (const track of next.stream.getTracks()) {
+    const old = before.stream.getTracks().find((one) => one.kind === track.kind);
+    if (old) track.enabled = old.enabled;
+    await weir.pc?.getSenders().find((sender) => sender.track?.kind === track.kind)?.replaceTrack(track);
+  }
+  for (const track of before.stream.getTracks()) track.stop();
+  source = next;
+  useSource(chosen);
   showMutes();
-  statsTimer = setInterval(readStats, 1000);
 }
 
 async function stop(options) {
@@ -155,6 +187,7 @@ function release() {
   for (const track of source?.stream.getTracks() ?? []) track.stop();
   source?.pattern?.stop();
   source = null;
+  weir.sending = null;
   reader = null;
   preview.srcObject = null;
   showSettings();
@@ -220,12 +253,16 @@ function onKeeper() {
     if (!liveSince) liveSince = Date.now();
     show('live');
   } else if (state === 'ended') {
+    stop();
     show('ended', new Problem({
       title: 'The server ended this session',
       detail: 'Another publisher may have taken over this name. Press Start to publish here again.',
     }));
-  } else if (state !== 'stopped') {
-    show(state, problem);
+  } else if (state === 'refused') {
+    stop(); // camera and screen are not kept open while a token is looked for
+    show('refused', problem);
+  } else if (state !== 'stopped' && !(state === 'connecting' && weir.state === 'retrying')) {
+    show(state, problem); // another try keeps the words about the last one
   }
 }
 
@@ -245,12 +282,11 @@ function show(state, problem = null) {
   weir.state = state;
   weir.problem = problem;
   const running = keeper !== null || state === 'starting';
-  if (!running || state === 'ended' || state === 'refused') liveSince = 0;
+  if (!running) liveSince = 0;
   const pill = byId('state');
   setText(pill, WORDS[state]);
   pill.className = `pill ${{ live: 'live', recovering: 'warn', retrying: 'warn', refused: 'bad', failed: 'bad', ended: 'bad' }[state] ?? ''}`;
-  const restart = state === 'ended' || state === 'refused';
-  byId('start').hidden = running && !restart;
+  byId('start').hidden = running;
   byId('stop').hidden = !running;
   byId('blank').hidden = running;
   byId('problem').replaceChildren(...(problem ? [problemNote(problem, { onToken: start })] : []));
@@ -282,7 +318,7 @@ async function readStats() {
   } catch { /* the connection went away in between */ }
 }
 
-const REASONS = { none: '', cpu: 'this computer', bandwidth: 'network', other: 'encoder' };
+const REASONS = { none: 'nothing', cpu: 'this computer', bandwidth: 'network', other: 'encoder' };
 
 function clock(ms) {
   const seconds = Math.floor(ms / 1000);
@@ -316,7 +352,7 @@ function trackRow(row) {
     cell('Rate', video ? fpsText(row.fps) : ''),
     cell('Bitrate', row.active ? bitrateText(row.bitrate) : 'paused'),
     cell('Loss', shareText(row.loss)),
-    cell('Limited by', video ? REASONS[row.limitation] ?? '' : ''));
+    cell('Limited by', video ? REASONS[row.limitation] ?? '–' : ''));
 }
 
 // ---- set up ----------------------------------------------------------------------------------------------------------
@@ -333,6 +369,7 @@ showMutes();
 listDevices();
 navigator.mediaDevices?.addEventListener?.('devicechange', listDevices);
 form.addEventListener('change', showSettings);
+for (const id of ['camera', 'microphone']) byId(id).addEventListener('change', switchDevice);
 form.addEventListener('submit', (event) => event.preventDefault());
 byId('start').addEventListener('click', () => start());
 byId('stop').addEventListener('click', async () => {

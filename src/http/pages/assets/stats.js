@@ -22,7 +22,8 @@ export class StatsReader {
     }
     for (const entry of report.values()) {
       if (!pair && entry.type === 'candidate-pair' && entry.nominated && entry.state === 'succeeded') pair = entry;
-      if (entry.type === 'outbound-rtp') out.outbound.push(this.#outbound(report, entry));
+      // A simulcast layer that the server did not take stays in the report and never sends.
+      if (entry.type === 'outbound-rtp' && (entry.active !== false || entry.bytesSent > 0)) out.outbound.push(this.#outbound(report, entry));
       if (entry.type === 'inbound-rtp') out.inbound.push(this.#inbound(report, entry));
     }
     if (pair) {
@@ -115,6 +116,11 @@ export class StatsReader {
 
 const ms = (seconds) => (Number.isFinite(seconds) ? seconds * 1000 : null);
 const codecName = (codec) => codec?.mimeType?.split('/')[1] ?? null;
+
+const CODECS = { H264: 'H.264', H265: 'H.265', HEVC: 'H.265', G722: 'G.722', OPUS: 'Opus', RED: 'Opus (RED)' };
+
+/** A codec's name as people write it; a dash without one. */
+export const codecLabel = (name) => (name ? CODECS[name.toUpperCase()] ?? name.toUpperCase() : '–');
 
 /** `1.5 Mbit/s`; a dash for what is not known. */
 export function bitrateText(bps) {

@@ -85,10 +85,9 @@ function follow(here) {
 function showViewers(count) {
   const node = byId('viewers');
   node.hidden = !Number.isFinite(count);
-  const text = `${count} ${count === 1 ? 'viewer' : 'viewers'}`;
-  if (!node.hidden && node.dataset.text !== text) {
-    node.dataset.text = text;
-    node.replaceChildren(icon('eye'), text);
+  if (!node.hidden && node.dataset.count !== String(count)) {
+    node.dataset.count = count;
+    node.replaceChildren(icon('eye'), String(count), el('span', {}, count === 1 ? ' viewer' : ' viewers'));
   }
 }
 

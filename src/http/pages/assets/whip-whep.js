@@ -403,9 +403,9 @@ export class Session extends EventTarget {
 
   /** Ends the session on both sides. `keepalive` lets the request outlive the page. */
   async close({ keepalive = false } = {}) {
-    const already = this.state === 'ended';
+    const deleted = this.#delete(keepalive);
     this.#finish('stopped');
-    if (!already) await this.#delete(keepalive);
+    await deleted;
   }
 
   async #delete(keepalive) {
