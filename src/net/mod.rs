@@ -7,13 +7,18 @@
 //! [`arena`], whose runs of equal size leave by `sendmmsg` with UDP GSO.
 
 pub mod arena;
+pub mod batch;
 pub mod classify;
 pub mod demux;
 pub mod path;
 pub mod stun;
 pub mod stun_limit;
+pub mod sys;
+pub mod udp;
 pub mod ufrag;
 
 pub use arena::{Run, SendArena};
+pub use batch::RecvBatch;
 pub use demux::AddressTable;
 pub use path::{Datagram, Path, Proto};
+pub use udp::{BindError, SendReport, UdpOptions, UdpPort};

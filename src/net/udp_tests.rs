@@ -1,0 +1,207 @@
+use std::net::UdpSocket;
+use std::time::{Instant, SystemTime};
+
+use super::*;
+
+fn port(address: &str) -> UdpPort {
+    UdpPort::bind(address.parse().expect("address"), UdpOptions::default()).expect("bind")
+}
+
+fn path(from: &UdpPort, local: &str, remote: SocketAddr) -> Path {
+    Path {
+        proto: Proto::Udp,
+        local: SocketAddr::new(local.parse().expect("ip"), from.local().port()),
+        remote,
+    }
+}
+
+type Seen = (SocketAddr, SocketAddr, Vec<u8>);
+
+/// Reads until `wanted` datagrams came.
+fn read(port: &mut UdpPort, wanted: usize) -> Vec<Seen> {
+    let mut batch = RecvBatch::new();
+    let mut seen = Vec::new();
+    let end = Instant::now() + Duration::from_secs(5);
+    while seen.len() < wanted && Instant::now() < end {
+        let count = port.receive(&mut batch).expect("receive");
+        assert_eq!(count, batch.iter().count());
+        for datagram in batch.iter() {
+            assert_eq!(datagram.proto, Proto::Udp);
+            if let Some(time) = datagram.kernel_time {
+                let now = SystemTime::now()
+                    .duration_since(SystemTime::UNIX_EPOCH)
+                    .expect("clock");
+                assert!(now >= time && now - time < Duration::from_secs(5));
+            }
+            seen.push((datagram.local, datagram.remote, datagram.bytes.to_vec()));
+        }
+    }
+    seen
+}
+
+/// Runs of several shapes arrive whole, in order and with both addresses right.
+fn exchange(from: &str, to: &str, from_ip: &str, to_ip: &str, gso: bool) {
+    let mut from = port(from);
+    if !gso {
+        from.disable_gso();
+    }
+    let mut to = port(to);
+    let remote = SocketAddr::new(to_ip.parse().expect("ip"), to.local().port());
+    let path = path(&from, from_ip, remote);
+    let mut arena = SendArena::new(1 << 20, 1000);
+    let mut sent = Vec::new();
+    for (n, len) in (0..200usize).map(|n| (n, [1150, 1150, 1150, 700, 90][(n / 7) % 5])) {
+        let bytes = vec![n as u8; len];
+        assert!(arena.push(path, &bytes));
+        sent.push(bytes);
+    }
+    let report = from.send(&arena);
+    let bytes = sent.iter().map(Vec::len).sum::<usize>() as u64;
+    assert_eq!((report.datagrams, report.bytes), (200, bytes));
+    assert_eq!((report.dropped_full, report.errors), (0, 0));
+    assert!(report.syscalls <= if gso { 2 } else { 60 }, "{report:?}");
+    let seen = read(&mut to, sent.len());
+    assert_eq!(seen.len(), sent.len());
+    for ((local, remote, bytes), wanted) in seen.into_iter().zip(sent) {
+        assert_eq!((local, remote), (path.remote, path.local));
+        assert!(bytes == wanted);
+    }
+}
+
+#[test]
+fn runs_arrive_as_the_datagrams_they_were() {
+    exchange("127.0.0.1:0", "127.0.0.1:0", "127.0.0.1", "127.0.0.1", true);
+    exchange("[::1]:0", "[::1]:0", "::1", "::1", true);
+}
+
+#[test]
+fn runs_arrive_without_gso_too() {
+    exchange(
+        "127.0.0.1:0",
+        "127.0.0.1:0",
+        "127.0.0.1",
+        "127.0.0.1",
+        false,
+    );
+    exchange("[::]:0", "[::]:0", "::1", "::1", false);
+}
+
+#[test]
+fn wildcard_sockets_know_and_choose_the_local_address() {
+    exchange("0.0.0.0:0", "0.0.0.0:0", "127.0.0.3", "127.0.0.9", true);
+    exchange("[::]:0", "0.0.0.0:0", "127.0.0.3", "127.0.0.9", true);
+    exchange("0.0.0.0:0", "[::]:0", "127.0.0.3", "127.0.0.9", true);
+    exchange("[::]:0", "[::]:0", "::1", "::1", true);
+}
+
+#[test]
+fn a_refused_destination_costs_only_its_own_datagrams() {
+    let mut from = port("0.0.0.0:0");
+    let mut to = port("127.0.0.1:0");
+    let good = path(&from, "127.0.0.1", to.local());
+    // A source address that no interface has, and a broadcast without permission.
+    let bad = [
+        path(&from, "192.0.2.77", to.local()),
+        path(&from, "0.0.0.0", ([255, 255, 255, 255], 9).into()),
+    ];
+    let mut arena = SendArena::new(1 << 20, 100);
+    for n in 0..10u8 {
+        assert!(arena.push(good, &[n; 100]));
+        assert!(arena.push(bad[usize::from(n) % 2], &[0; 100]));
+        assert!(arena.push(bad[usize::from(n) % 2], &[0; 100]));
+    }
+    let had_gso = from.has_gso();
+    let report = from.send(&arena);
+    assert_eq!(
+        (report.datagrams, report.errors, report.dropped_full),
+        (10, 20, 0)
+    );
+    assert_eq!(from.has_gso(), had_gso, "no fault of GSO");
+    let seen = read(&mut to, 10);
+    for (n, (_, _, bytes)) in seen.iter().enumerate() {
+        assert_eq!(bytes, &vec![n as u8; 100]);
+    }
+}
+
+#[test]
+fn too_long_datagrams_leave_gso_on() {
+    let mut from = port("127.0.0.1:0");
+    let to = port("127.0.0.1:0");
+    let to = path(&from, "127.0.0.1", to.local());
+    let mut arena = SendArena::new(1 << 20, 100);
+    assert!(arena.push(to, &vec![0; 65_530]));
+    assert!(arena.push(to, &[1; 50]));
+    let had_gso = from.has_gso();
+    let report = from.send(&arena);
+    assert_eq!((report.datagrams, report.errors), (1, 1));
+    assert_eq!(from.has_gso(), had_gso);
+}
+
+#[test]
+fn a_full_receiver_blocks_nobody() {
+    let mut from = port("127.0.0.1:0");
+    let to = port("127.0.0.1:0");
+    let to = path(&from, "127.0.0.1", to.local());
+    let mut arena = SendArena::new(4 << 20, 10_000);
+    while arena.push(to, &[0; 1000]) {}
+    let start = Instant::now();
+    for _ in 0..20 {
+        let report = from.send(&arena);
+        assert_eq!(
+            report.datagrams + report.dropped_full + report.errors,
+            arena.len() as u64
+        );
+    }
+    assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn only_paths_of_the_socket_are_sent() {
+    let v4 = port("127.0.0.1:0");
+    let v6 = UdpPort::bind(
+        "[::]:0".parse().expect("address"),
+        UdpOptions {
+            only_v6: true,
+            ..UdpOptions::default()
+        },
+    )
+    .expect("bind");
+    let both = port("[::]:0");
+    let to_v4 = path(&v4, "127.0.0.1", ([10, 0, 0, 1], 9).into());
+    let to_v6 = path(&v6, "::1", "[2001:db8::1]:9".parse().expect("address"));
+    assert!(v4.carries(&to_v4) && !v4.carries(&to_v6));
+    assert!(!v6.carries(&to_v4) && v6.carries(&to_v6));
+    assert!(both.carries(&to_v4) && both.carries(&to_v6));
+    let other_source = path(&v4, "127.0.0.2", to_v4.remote);
+    assert!(!v4.carries(&other_source) && both.carries(&other_source));
+    let tcp = Path {
+        proto: Proto::Tcp,
+        ..to_v4
+    };
+    assert!(!v4.carries(&tcp) && !both.carries(&tcp));
+}
+
+#[test]
+fn a_busy_port_and_a_foreign_address_are_told() {
+    let taken = UdpSocket::bind("127.0.0.1:0").expect("bind");
+    let address = taken.local_addr().expect("address");
+    let error = UdpPort::bind(address, UdpOptions::default()).expect_err("busy");
+    assert!(matches!(error, BindError::Busy { .. }));
+    assert!(error.to_string().contains("is in use"), "{error}");
+    let error = UdpPort::bind(([192, 0, 2, 77], 0).into(), UdpOptions::default());
+    assert!(matches!(error, Err(BindError::NotLocal { .. })));
+}
+
+#[test]
+fn empty_datagrams_are_counted_and_left_out() {
+    let mut to = port("127.0.0.1:0");
+    let from = UdpSocket::bind("127.0.0.1:0").expect("bind");
+    from.send_to(&[], to.local()).expect("send");
+    let mut batch = RecvBatch::new();
+    let end = Instant::now() + Duration::from_secs(5);
+    while batch.malformed() == 0 && Instant::now() < end {
+        assert_eq!(to.receive(&mut batch).expect("receive"), 0);
+    }
+    assert_eq!(batch.malformed(), 1);
+    assert!(batch.is_empty() && !batch.is_full());
+}
