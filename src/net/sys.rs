@@ -210,7 +210,10 @@ pub fn receive_many(
         .zip(received)
         .take(result)
     {
-        control.len = (header.msg_hdr.msg_controllen as usize).min(CONTROL);
+        // `size_t` with glibc, `socklen_t` with musl.
+        #[allow(clippy::unnecessary_cast)]
+        let written = header.msg_hdr.msg_controllen as usize;
+        control.len = written.min(CONTROL);
         name.len = header.msg_hdr.msg_namelen;
         *told = Received {
             len: (header.msg_len as usize).min(size),

@@ -1,1 +1,5 @@
-//! Placeholder until this module lands.
+//! A worker: an OS thread that owns its sockets, sessions, tracks and timers.
+
+pub mod timers;
+
+pub use timers::Timers;
