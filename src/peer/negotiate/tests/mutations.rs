@@ -1,1 +1,173 @@
+//! No text makes reading panic, run long, or lead to an answer that others
+//! can't read.
 
+use super::*;
+
+/// A small deterministic generator (xorshift), so that a failure repeats.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 16) as usize
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        self.next() % limit.max(1)
+    }
+}
+
+/// Reads text every way; what is accepted has to give a sound answer.
+fn try_all(text: &str) -> bool {
+    let mut accepted_any = false;
+    let policy = Policy {
+        data_channels: true,
+        max_view_video: 3,
+        max_view_audio: 2,
+    };
+    for direction in [Direction::Publish, Direction::View] {
+        match read_offer(text, direction, &policy) {
+            Ok(accepted) => {
+                accepted_any = true;
+                let text = accepted.answer(&context(), &local(&accepted), &names());
+                assert!(text.len() <= MAX_ANSWER);
+                assert_eq!(text.matches('\n').count(), text.matches("\r\n").count());
+                for section in &accepted.negotiated.media {
+                    assert!(!section.codecs.is_empty());
+                }
+                let m_lines = text.lines().filter(|l| l.starts_with("m=")).count();
+                assert_eq!(m_lines, accepted.lines.len());
+                let read = sdp_types::Session::parse(text.as_bytes());
+                assert!(read.is_ok(), "{read:?}\n{text}");
+            }
+            Err(e) => {
+                assert!(matches!(e.status(), 400 | 422));
+                assert!(!e.to_string().is_empty());
+            }
+        }
+    }
+    if let Err(e) = fragment::read(text) {
+        assert!(!e.to_string().is_empty());
+    }
+    accepted_any
+}
+
+#[test]
+fn mutated_offers_never_panic() {
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut accepted = 0;
+    for round in 0..20_000 {
+        let (_, _, sdp) = OFFERS[round % OFFERS.len()];
+        let mut lines: Vec<String> = sdp.split_inclusive('\n').map(str::to_owned).collect();
+        for _ in 0..=random.below(4) {
+            let at = random.below(lines.len());
+            match random.below(8) {
+                0 => {
+                    lines.remove(at);
+                }
+                1 => {
+                    let copy = lines[at].clone();
+                    lines.insert(random.below(lines.len()), copy);
+                }
+                2 => {
+                    let to = random.below(lines.len());
+                    lines.swap(at, to);
+                }
+                3 => {
+                    let (_, _, other) = OFFERS[random.below(OFFERS.len())];
+                    let other: Vec<&str> = other.split_inclusive('\n').collect();
+                    lines.insert(at, other[random.below(other.len())].to_owned());
+                }
+                4 => {
+                    let cut = random.below(lines[at].len());
+                    lines[at].truncate(cut);
+                }
+                5 => {
+                    let number = [
+                        "0",
+                        "65535",
+                        "4294967296",
+                        "-1",
+                        "",
+                        "999999999999999999999",
+                    ];
+                    let number = number[random.below(number.len())];
+                    let digit = lines[at].find(|c: char| c.is_ascii_digit());
+                    if let Some(start) = digit {
+                        lines[at].replace_range(start..=start, number);
+                    }
+                }
+                _ => {
+                    let byte = random.below(lines[at].len());
+                    let new = [' ', ';', ':', '=', '/', '~', ',', '\u{e9}', '\0', 'x', '9'];
+                    let new = new[random.below(new.len())];
+                    let mut chars: Vec<char> = lines[at].chars().collect();
+                    if let Some(c) = chars.get_mut(byte) {
+                        *c = new;
+                    }
+                    lines[at] = chars.into_iter().collect();
+                }
+            }
+            if lines.is_empty() {
+                lines.push(String::new());
+            }
+        }
+        accepted += usize::from(try_all(&lines.concat()));
+    }
+    // Most mutations hit what doesn't matter: both outcomes were exercised.
+    assert!((2_000..19_000).contains(&accepted), "{accepted}");
+}
+
+#[test]
+fn truncated_offers_never_panic() {
+    for (_, _, sdp) in OFFERS {
+        for end in (0..sdp.len()).step_by(17) {
+            try_all(&sdp[..end]);
+        }
+    }
+}
+
+#[test]
+fn random_text_never_panics() {
+    let mut random = Random(7);
+    for _ in 0..5_000 {
+        let text: String = (0..random.below(200))
+            .map(|_| match random.below(6) {
+                0 => '\n',
+                1 => '=',
+                2 => ['v', 'm', 'a', 'o', 's', 't', 'c'][random.below(7)],
+                3 => char::from((random.below(95) + 32) as u8),
+                4 => char::from(random.below(256) as u8),
+                _ => char::from_u32(random.below(0x11_0000) as u32).unwrap_or(' '),
+            })
+            .collect();
+        try_all(&text);
+        try_all(&format!("v=0\r\n{text}"));
+    }
+}
+
+/// Texts made so that careless reading would take quadratic time or memory.
+#[test]
+fn hostile_lists_are_read_within_bounds() {
+    let started = std::time::Instant::now();
+    let base = offer("chromium-vp8-simulcast3");
+    let filler = "a=rid:x send\r\na=rtpmap:1 x/1\r\n".repeat(1500);
+    let long = |piece: &str, n: usize| piece.repeat(n);
+    let texts = [
+        base.replace(" 96 97 ", &format!(" {} 96 97 ", long("1 ", 40_000))) + &filler,
+        base.replace("BUNDLE 0 1", &format!("BUNDLE {} 0 1", long("q ", 40_000))) + &filler,
+        base.replace("send l;m;h", &format!("send {}", long("l,l;", 20_000))) + &filler,
+        base.to_owned() + "a=ssrc-group:FID " + &long("1 ", 40_000),
+        base.to_owned() + "a=extmap:3 " + &long("z", 100_000),
+        base.to_owned() + &long("m=video 9 UDP/TLS/RTP/SAVPF 96\r\n", 60),
+        base.to_owned() + &long("m=video 9 UDP/TLS/RTP/SAVPF 96\r\n", 70),
+        base.to_owned() + &long("a=x\r\n", 4_000),
+        long("v=0\r\n", 30_000),
+    ];
+    for text in &texts {
+        try_all(text);
+    }
+    assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
+}
