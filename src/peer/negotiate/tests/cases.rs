@@ -605,3 +605,39 @@ fn what_describes_only_the_offerer_is_not_repeated() {
     let firefox = answer(&publish(offer("firefox-vp8")).expect("accepted"));
     assert!(firefox.of_kind("video").of_pt("fmtp", 120).is_empty());
 }
+
+#[test]
+fn repeated_and_broken_codec_lines() {
+    // A line that is there twice counts once; a second one adds.
+    let sdp = made_offer(
+        "BUNDLE 0",
+        &[made(
+            "audio",
+            "0",
+            "sendonly",
+            "111 63 112 113",
+            &[
+                "rtpmap:111 opus/48000/2",
+                "fmtp:111 minptime=10",
+                "fmtp:111 minptime=10",
+                "fmtp:111 stereo=1",
+                "rtpmap:63 red/48000/2",
+                "fmtp:63 111/111",
+                "fmtp:63 111/111",
+                "rtpmap:112 opus/48000/x",
+                "rtpmap:113 opus/16000/2",
+            ],
+        )],
+    );
+    let answer = answer(&publish(&sdp).expect("accepted"));
+    let audio = answer.section(0);
+    assert_eq!(audio.formats(), "111 63");
+    assert_eq!(audio.of_pt("fmtp", 111), ["minptime=10;stereo=1"]);
+    assert_eq!(audio.of_pt("fmtp", 63), ["111/111"]);
+}
+
+#[test]
+fn interleaved_h264_is_left_out() {
+    let sdp = one_video(&["rtpmap:96 H264/90000", "fmtp:96 packetization-mode=2"]);
+    assert_eq!(status(publish(&sdp)), 422);
+}
