@@ -142,6 +142,15 @@ impl SendArena {
         self.used
     }
 
+    /// How many more bytes fit; none when there is no room for another run.
+    pub fn room(&self) -> usize {
+        if self.runs.len() < self.max_runs {
+            self.bytes.len() - self.used
+        } else {
+            0
+        }
+    }
+
     /// Forgets everything, keeps the memory.
     pub fn clear(&mut self) {
         self.used = 0;

@@ -40,7 +40,7 @@ pub struct StunView<'a> {
     /// Where MESSAGE-INTEGRITY starts.
     integrity_at: Option<usize>,
     fingerprint: bool,
-    priority: bool,
+    priority: Option<u32>,
     use_candidate: bool,
     controlling: bool,
     controlled: bool,
@@ -73,7 +73,7 @@ impl<'a> StunView<'a> {
             username: None,
             integrity_at: None,
             fingerprint: false,
-            priority: false,
+            priority: None,
             use_candidate: false,
             controlling: false,
             controlled: false,
@@ -120,8 +120,7 @@ impl<'a> StunView<'a> {
                 self.fingerprint = true;
             }
             PRIORITY => {
-                sized(4)?;
-                self.priority = true;
+                self.priority = Some(u32::from_be_bytes(value.try_into().ok()?));
             }
             USE_CANDIDATE => {
                 sized(0)?;
@@ -195,6 +194,16 @@ impl<'a> StunView<'a> {
         self.use_candidate
     }
 
+    /// The priority that a candidate found by this check would have (RFC 8445 §7.1.1).
+    pub fn priority(&self) -> Option<u32> {
+        self.priority
+    }
+
+    /// The sender believes that it is the controlled agent (RFC 8445 §7.1.3).
+    pub fn claims_controlled(&self) -> bool {
+        self.controlled
+    }
+
     /// A mandatory attribute is not known here; RFC 8489 §6.3.1 wants error 420.
     pub fn has_unknown_required(&self) -> bool {
         self.unknown_required
@@ -205,7 +214,7 @@ impl<'a> StunView<'a> {
     pub fn is_incomplete_check(&self) -> bool {
         self.is_binding_request()
             && self.has_username()
-            && (!self.priority || !(self.controlling || self.controlled))
+            && (self.priority.is_none() || !(self.controlling || self.controlled))
     }
 
     /// Checks MESSAGE-INTEGRITY with a password (RFC 8489 §9.1.3, short-term credentials).
@@ -318,7 +327,7 @@ pub fn complete_request(request: &StunView<'_>, password: &[u8], out: &mut [u8])
     let covered = request.bytes.get(HEADER..request.integrity_at?)?;
     let mut writer = Writer::start(out, request.kind, request.transaction())?;
     writer.raw(covered)?;
-    if !request.priority {
+    if request.priority.is_none() {
         writer.attribute(PRIORITY, &PEER_REFLEXIVE.to_be_bytes())?;
     }
     if !request.controlling && !request.controlled {
