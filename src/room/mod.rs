@@ -1,1 +1,16 @@
-//! Placeholder until this module lands.
+//! Rooms: who publishes, the tracks, their packets and their fan-out lists.
+
+pub mod encoding;
+pub mod keyframe_request;
+pub mod membership;
+pub mod packet;
+pub mod ring;
+pub mod stats;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod track;
+
+pub use encoding::{Encoding, SenderClock};
+pub use membership::{Publication, Room};
+pub use packet::Packet;
+pub use track::{Format, RemoteSubscriber, Source, Subscriber, Track, TrackKey};

@@ -1,0 +1,269 @@
+//! One encoding of a track: its packets, its measurements, its clock.
+
+use std::time::{Duration, Instant};
+
+use super::keyframe_request::KeyframeRequester;
+use super::packet::Packet;
+use super::ring::PacketRing;
+use super::stats::EncodingStats;
+use crate::codec::{Codec, h264, h265};
+use crate::control::messages::EncodingSnapshot;
+use crate::units::MediaKind;
+
+/// Packets kept for repairs: at 4 Mb/s of 1200-byte packets 1024 are 2.4 s,
+/// several times the longest round trip worth repairing over.
+const VIDEO_RING: usize = 1024;
+/// Audio: 2.5 s of 20 ms packets.
+const AUDIO_RING: usize = 128;
+
+/// A packet this far ahead of the newest one is not on its line any more: the
+/// publisher started over, and viewers must not ask for what lies between.
+pub const LINE_BREAK: u64 = 3000;
+
+/// A publisher that sent no sender report for this long sends none at all.
+const REPORTS_LATE: Duration = Duration::from_secs(5);
+
+/// Ties an encoding's RTP timestamps to wall-clock time, from sender reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SenderClock {
+    /// Wall-clock time since the Unix epoch, on this server's clock.
+    pub wall: Duration,
+    /// The RTP timestamp of that moment.
+    pub timestamp: u32,
+}
+
+/// The parameter sets an encoding repeats to those who join.
+#[derive(Debug, Default)]
+pub enum ParameterSets {
+    /// The codec has none, or none came yet.
+    #[default]
+    None,
+    /// SPS and PPS.
+    H264(h264::ParameterSets),
+    /// VPS, SPS and PPS.
+    H265(h265::ParameterSets),
+}
+
+impl ParameterSets {
+    fn for_codec(codec: Codec) -> Self {
+        match codec {
+            Codec::H264 => Self::H264(h264::ParameterSets::default()),
+            Codec::H265 => Self::H265(h265::ParameterSets::default()),
+            _ => Self::None,
+        }
+    }
+
+    fn absorb(&mut self, payload: &[u8]) {
+        match self {
+            Self::None => {}
+            Self::H264(sets) => {
+                sets.absorb(payload);
+            }
+            Self::H265(sets) => {
+                sets.absorb(payload);
+            }
+        }
+    }
+
+    /// All sets a decoder needs are known.
+    pub fn is_complete(&self) -> bool {
+        match self {
+            Self::None => false,
+            Self::H264(sets) => sets.is_complete(),
+            Self::H265(sets) => sets.is_complete(),
+        }
+    }
+
+    /// Writes one aggregation packet's payload that holds them all.
+    pub fn write(&self, out: &mut [u8]) -> Option<usize> {
+        match self {
+            Self::None => None,
+            Self::H264(sets) => sets.write_stap_a(out),
+            Self::H265(sets) => sets.write_ap(out),
+        }
+    }
+}
+
+/// An encoding: the only one of a track, or a simulcast layer.
+#[derive(Debug)]
+pub struct Encoding {
+    /// The simulcast layer's rid.
+    pub rid: Option<String>,
+    /// The SSRC it arrives with, once seen.
+    pub ssrc: Option<u32>,
+    /// The newest packets.
+    pub ring: PacketRing,
+    /// Measurements.
+    pub stats: EncodingStats,
+    /// Keyframe requests towards the publisher.
+    pub keyframes: KeyframeRequester,
+    /// Picture size, from the newest keyframe that told it.
+    pub size: Option<(u16, u16)>,
+    /// RTP to wall clock.
+    pub clock: Option<SenderClock>,
+    /// Parameter sets, where the codec has them.
+    pub parameter_sets: ParameterSets,
+    /// Pictures that need a later one (B-frames) came.
+    pub has_b_frames: bool,
+    codec: Option<Codec>,
+    parameter_sets_timestamp: Option<u32>,
+    entry_timestamp: Option<u32>,
+    last_keyframe: Option<Instant>,
+    keyframe_interval: Option<Duration>,
+    /// When the first and the newest packet came, and the newest timestamp.
+    arrivals: Option<(Instant, Instant, u32)>,
+}
+
+impl Encoding {
+    /// An encoding nothing came for yet.
+    pub fn new(kind: MediaKind, rid: Option<String>) -> Self {
+        let capacity = match kind {
+            MediaKind::Audio => AUDIO_RING,
+            MediaKind::Video => VIDEO_RING,
+        };
+        Self {
+            rid,
+            ssrc: None,
+            ring: PacketRing::new(capacity),
+            stats: EncodingStats::default(),
+            keyframes: KeyframeRequester::default(),
+            size: None,
+            clock: None,
+            parameter_sets: ParameterSets::None,
+            has_b_frames: false,
+            codec: None,
+            parameter_sets_timestamp: None,
+            entry_timestamp: None,
+            last_keyframe: None,
+            keyframe_interval: None,
+            arrivals: None,
+        }
+    }
+
+    /// Takes the parameter sets that came with the offer
+    /// (`sprop-parameter-sets`, RFC 6184 §8.1; `sprop-vps` and others, RFC 7798 §7.1).
+    pub fn offer_parameter_sets(&mut self, codec: Codec, fmtp: &str) {
+        self.codec = Some(codec);
+        self.parameter_sets = match codec {
+            Codec::H264 => ParameterSets::H264(h264::ParameterSets::from_fmtp(fmtp)),
+            Codec::H265 => ParameterSets::H265(h265::ParameterSets::from_fmtp(fmtp)),
+            _ => ParameterSets::None,
+        };
+    }
+
+    /// The clock for sender reports: the publisher's own, or when it never
+    /// reports, what arrival times tell.
+    pub fn report_clock(&self, now: Instant, wall: Duration) -> Option<SenderClock> {
+        if self.clock.is_some() {
+            return self.clock;
+        }
+        let (first, newest, timestamp) = self.arrivals?;
+        if now.saturating_duration_since(first) < REPORTS_LATE {
+            return None;
+        }
+        let age = now.saturating_duration_since(newest);
+        Some(SenderClock {
+            wall: wall.saturating_sub(age),
+            timestamp,
+        })
+    }
+
+    /// Takes a packet in: measures it and completes what only its
+    /// neighbours can tell. Returns true when the picture size changed.
+    pub fn absorb(&mut self, packet: &mut Packet) -> bool {
+        if self.codec != Some(packet.codec) {
+            self.codec = Some(packet.codec);
+            self.parameter_sets = ParameterSets::for_codec(packet.codec);
+            self.size = None;
+            self.ring.clear();
+        }
+        self.stats.count(
+            packet.arrival,
+            packet.seq,
+            packet.timestamp,
+            packet.payload.len(),
+        );
+        let first = self.arrivals.map_or(packet.arrival, |(first, ..)| first);
+        self.arrivals = Some((first, packet.arrival, packet.timestamp));
+        let info = &packet.info;
+        self.has_b_frames |= info.b_frame;
+        if info.has_parameter_sets {
+            self.parameter_sets.absorb(&packet.payload);
+            self.parameter_sets_timestamp = Some(packet.timestamp);
+        }
+        // Several packets of one access unit may each look like its start
+        // (parameter sets, then the first slice): the first one is.
+        packet.entry = info.starts_keyframe && self.entry_timestamp != Some(packet.timestamp);
+        if packet.entry {
+            self.entry_timestamp = Some(packet.timestamp);
+            self.keyframes.satisfied();
+            self.keyframe_interval = self
+                .last_keyframe
+                .map(|last| packet.arrival.saturating_duration_since(last));
+            self.last_keyframe = Some(packet.arrival);
+            packet.needs_parameter_sets = self.parameter_sets_timestamp != Some(packet.timestamp)
+                && self.parameter_sets.is_complete();
+        }
+        match info.size {
+            Some(size) if self.size != Some(size) => {
+                self.size = Some(size);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// How good it is, for ranking: pixels first, then rate. Layers are never
+    /// ranked by the order or the names of their rids.
+    pub fn rank(&self) -> (u32, u64) {
+        let pixels = self.size.map_or(0, |(w, h)| u32::from(w) * u32::from(h));
+        (pixels, self.stats.bitrate().0)
+    }
+
+    /// The row the API shows.
+    pub fn snapshot(&self, now: Instant) -> EncodingSnapshot {
+        EncodingSnapshot {
+            rid: self.rid.clone(),
+            ssrc: self.ssrc,
+            active: self.stats.is_active(now),
+            bitrate: self.stats.bitrate(),
+            size: self.size,
+            frame_rate: self.stats.frame_rate(),
+            packets: self.stats.packets(),
+            lost: self.stats.lost(),
+            loss: self.stats.loss(),
+            keyframe_interval: self.keyframe_interval,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::room::testing::{keyframe, packet};
+
+    #[test]
+    fn only_the_first_packet_of_a_keyframe_is_an_entry() {
+        let mut encoding = Encoding::new(MediaKind::Video, None);
+        let (mut first, mut second) = (keyframe(10, 3000), keyframe(11, 3000));
+        encoding.keyframes.want();
+        encoding.absorb(&mut first);
+        encoding.absorb(&mut second);
+        assert!(first.entry && !second.entry);
+        assert!(!encoding.keyframes.is_wanted());
+    }
+
+    #[test]
+    fn a_larger_picture_ranks_above_a_fatter_stream() {
+        let now = Instant::now();
+        let mut small = Encoding::new(MediaKind::Video, Some("2".into()));
+        let mut large = Encoding::new(MediaKind::Video, Some("0".into()));
+        small.size = Some((320, 180));
+        large.size = Some((1280, 720));
+        for seq in 0..100 {
+            small.absorb(&mut packet(seq, 0));
+        }
+        small.stats.roll(now + Duration::from_secs(1));
+        assert!(large.rank() > small.rank());
+    }
+}

@@ -1,0 +1,113 @@
+//! When to ask a publisher for a keyframe: once for all who want one, again
+//! when none comes, ever more rarely.
+
+use std::time::{Duration, Instant};
+
+/// Requests to one encoding are at least this far apart: a crowd of joiners
+/// makes one keyframe, not a hundred.
+pub const DEBOUNCE: Duration = Duration::from_millis(400);
+
+/// The first retry comes after this; each further one doubles it.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+
+/// Publishers that ignore requests are still asked this often.
+const SLOWEST_RETRY: Duration = Duration::from_secs(4);
+
+/// The request state of one encoding.
+#[derive(Debug, Default)]
+pub struct KeyframeRequester {
+    wanted: bool,
+    last_sent: Option<Instant>,
+    retry: Option<Duration>,
+}
+
+impl KeyframeRequester {
+    /// Somebody needs a keyframe that starts after now.
+    pub fn want(&mut self) {
+        if !self.wanted {
+            self.wanted = true;
+            self.retry = None;
+        }
+    }
+
+    /// A keyframe starts: whoever wanted one has it.
+    pub fn satisfied(&mut self) {
+        self.wanted = false;
+        self.retry = None;
+    }
+
+    /// Somebody still waits.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
+    /// When [`poll`](Self::poll) wants to be called.
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        if !self.wanted {
+            return None;
+        }
+        Some(match self.last_sent {
+            Some(sent) => sent + self.retry.unwrap_or(DEBOUNCE),
+            None => now,
+        })
+    }
+
+    /// True when a request is to be sent now.
+    pub fn poll(&mut self, now: Instant) -> bool {
+        if self.deadline(now).is_none_or(|at| at > now) {
+            return false;
+        }
+        self.last_sent = Some(now);
+        self.retry = Some(match self.retry {
+            Some(retry) => (retry * 2).min(SLOWEST_RETRY),
+            None => FIRST_RETRY,
+        });
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(start: Instant, millis: u64) -> Instant {
+        start + Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn many_wants_make_one_request() {
+        let start = Instant::now();
+        let mut requester = KeyframeRequester::default();
+        assert!(!requester.poll(start));
+        requester.want();
+        assert!(requester.poll(start));
+        for millis in 1..400 {
+            requester.want();
+            assert!(!requester.poll(at(start, millis)));
+        }
+    }
+
+    #[test]
+    fn an_ignored_request_is_repeated_ever_more_rarely() {
+        let start = Instant::now();
+        let mut requester = KeyframeRequester::default();
+        requester.want();
+        let sent: Vec<u64> = (0..20_000)
+            .filter(|millis| requester.poll(at(start, *millis)))
+            .collect();
+        assert_eq!(sent, [0, 500, 1500, 3500, 7500, 11_500, 15_500, 19_500]);
+    }
+
+    #[test]
+    fn a_want_right_after_a_keyframe_waits_for_the_debounce_only() {
+        let start = Instant::now();
+        let mut requester = KeyframeRequester::default();
+        requester.want();
+        assert!(requester.poll(start));
+        requester.satisfied();
+        assert!(requester.deadline(start).is_none());
+        requester.want();
+        assert!(!requester.poll(at(start, 399)));
+        assert!(requester.poll(at(start, 400)));
+    }
+}

@@ -1,0 +1,48 @@
+//! A publisher's packet as it travels through a worker.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::codec::{Codec, PacketInfo};
+use crate::peer::header::PassedExtensions;
+
+/// An authentic RTP packet, parsed once. Cloning it copies a handle on the
+/// payload, which never leaves the worker: another worker gets its own copy.
+#[derive(Debug, Clone)]
+pub struct Packet {
+    /// When it arrived, by the worker's clock.
+    pub arrival: Instant,
+    /// Extended sequence number on the publisher's line.
+    pub seq: u64,
+    /// RTP timestamp on the publisher's line.
+    pub timestamp: u32,
+    /// Marker bit.
+    pub marker: bool,
+    /// Index into the track's formats.
+    pub format: u8,
+    /// For RED (RFC 2198), where the primary block starts in the payload.
+    pub red_primary: Option<u16>,
+    /// The codec, of the primary block with RED.
+    pub codec: Codec,
+    /// What the payload says about its frame.
+    pub info: PacketInfo,
+    /// First packet of a frame from which a decoder can start.
+    pub entry: bool,
+    /// The entry frame comes without the parameter sets that it needs; the
+    /// encoding's kept ones go out ahead of it.
+    pub needs_parameter_sets: bool,
+    /// Header extension values that pass through.
+    pub passed: PassedExtensions,
+    /// The payload, without header and padding.
+    pub payload: Arc<[u8]>,
+}
+
+impl Packet {
+    /// The packet for another worker: its payload copied, nothing shared.
+    pub fn detached(&self) -> Self {
+        Self {
+            payload: Arc::from(&self.payload[..]),
+            ..self.clone()
+        }
+    }
+}
