@@ -1,1 +1,109 @@
-//! Placeholder until this module lands.
+//! A viewer: what it watches, its slots, and what goes out to it.
+//!
+//! [`select`] decides which source flows (a state machine), [`line`] where its
+//! packets go on the viewer's own line (arithmetic), [`slot`] does both for
+//! one section.
+
+pub mod formats;
+pub mod line;
+pub mod repair;
+pub mod select;
+pub mod slot;
+
+use std::time::{Duration, Instant};
+
+use crate::control::messages::{InactiveReason, ViewTarget};
+use crate::peer::egress::Egress;
+use crate::units::{Bitrate, ParticipantId};
+use slot::Slot;
+
+/// Sender reports of a slot are this far apart (RFC 3550 §6.2 allows no less
+/// than this for small sessions with `rtcp-rsize` feedback).
+pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A viewing session's media side.
+#[derive(Debug)]
+pub struct Viewer {
+    /// What it asked to watch.
+    pub target: ViewTarget,
+    /// Whom it watches.
+    pub watching: Option<ParticipantId>,
+    /// One a negotiated section.
+    pub slots: Vec<Slot>,
+    /// Its SRTP, once the handshake is over.
+    pub egress: Option<Egress>,
+    /// When the next sender reports are due.
+    pub next_report: Option<Instant>,
+    /// Media flows, as last told to the control plane; `None` before either was told.
+    pub told: Option<Result<(), InactiveReason>>,
+    /// What went out.
+    pub sent: SentStats,
+    /// Lost share in the newest receiver reports, 0 to 1.
+    pub loss: f32,
+    /// Round trip from the newest receiver report.
+    pub rtt: Option<Duration>,
+    /// Packets the viewer asked for.
+    pub nacked: u64,
+}
+
+impl Viewer {
+    /// A viewer whose transport is not up yet.
+    pub fn new(target: ViewTarget, slots: Vec<Slot>) -> Self {
+        Self {
+            target,
+            watching: None,
+            slots,
+            egress: None,
+            next_report: None,
+            told: None,
+            sent: SentStats::default(),
+            loss: 0.0,
+            rtt: None,
+            nacked: 0,
+        }
+    }
+
+    /// The slot that sends with `ssrc`, media or RTX.
+    pub fn slot_by_ssrc(&mut self, ssrc: u32) -> Option<&mut Slot> {
+        self.slots
+            .iter_mut()
+            .find(|s| s.ssrcs.ssrc == ssrc || s.ssrcs.rtx == Some(ssrc))
+    }
+}
+
+/// Packets and bytes to one viewer.
+#[derive(Debug, Default)]
+pub struct SentStats {
+    /// Packets sent, repairs included.
+    pub packets: u64,
+    /// Bytes on the wire.
+    pub bytes: u64,
+    window: Option<(Instant, u64)>,
+    bitrate: Bitrate,
+}
+
+impl SentStats {
+    /// Counts a packet.
+    #[inline]
+    pub fn count(&mut self, size: usize) {
+        self.packets += 1;
+        self.bytes += size as u64;
+    }
+
+    /// Ends a measuring window; called about once a second.
+    pub fn roll(&mut self, now: Instant) {
+        if let Some((at, bytes)) = self.window {
+            let micros = now.saturating_duration_since(at).as_micros();
+            self.bitrate = Bitrate::from_bytes(
+                self.bytes - bytes,
+                u64::try_from(micros).unwrap_or(u64::MAX),
+            );
+        }
+        self.window = Some((now, self.bytes));
+    }
+
+    /// The rate over the last window.
+    pub fn bitrate(&self) -> Bitrate {
+        self.bitrate
+    }
+}
