@@ -1,6 +1,12 @@
 //! One session: negotiation, ingress through ICE, DTLS and SRTP, and egress.
 
 pub mod crypto;
+pub mod egress;
+pub mod header;
+pub mod ice;
+pub mod ingress;
 pub mod negotiate;
 pub mod rtcp;
+pub mod setup;
 pub mod srtp;
+pub mod transport;

@@ -1,0 +1,332 @@
+//! From the engine's RTP packets to a track's packets: which track, which
+//! encoding, which format, and what the payload says.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use str0m::Rtc;
+use str0m::media::{KeyframeRequestKind, Mid, Rid};
+use str0m::rtp::{RtpPacket, Ssrc};
+
+use super::header::{ClearHeader, ExtensionIds, PassedExtensions};
+use super::negotiate::MediaSection;
+use super::setup::engine_mid;
+use crate::codec::{self, red};
+use crate::room::{Packet, SenderClock};
+
+/// SSRCs that a publisher may bring up without announcing them; more than any
+/// client needs, few enough that forged ones cost nothing.
+const MAX_UNANNOUNCED: usize = 16;
+
+/// A publisher's section.
+#[derive(Debug)]
+struct Section {
+    mid: Mid,
+    track: u32,
+    rids: Vec<Rid>,
+    codecs: Vec<codec::Codec>,
+    nack: bool,
+    pli: bool,
+    fir: bool,
+    bound: bool,
+}
+
+/// What a payload type means.
+#[derive(Debug, Clone, Copy)]
+struct PayloadType {
+    section: u8,
+    format: u8,
+    use_as: Use,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Media,
+    Red,
+    Rtx,
+}
+
+/// Where a stream's packets go.
+#[derive(Debug, Clone, Copy)]
+struct Stream {
+    ssrc: Ssrc,
+    section: u8,
+    encoding: u8,
+}
+
+/// Why a datagram gave no packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unroutable {
+    /// Its payload type was not negotiated.
+    PayloadType,
+    /// Its SSRC fits no section.
+    Ssrc,
+}
+
+/// A packet and where it belongs.
+#[derive(Debug)]
+pub struct Routed {
+    /// Index of the track in the worker.
+    pub track: u32,
+    /// Index of the encoding.
+    pub encoding: u8,
+    /// The SSRC it came with.
+    pub ssrc: u32,
+    /// The packet.
+    pub packet: Packet,
+}
+
+/// A publisher's receiving side.
+#[derive(Debug)]
+pub struct Ingress {
+    sections: Vec<Section>,
+    payload_types: Box<[Option<PayloadType>; 128]>,
+    streams: Vec<Stream>,
+    unannounced: usize,
+    ids: ExtensionIds,
+    /// This server's clock minus the publisher's in microseconds, from its
+    /// first report.
+    clock_offset: Option<i128>,
+}
+
+impl Ingress {
+    /// The receiving side of a publisher with these sections; `tracks` are the
+    /// sections' tracks in the worker.
+    pub fn new(sections: &[MediaSection], tracks: &[u32]) -> Self {
+        let mut payload_types = Box::new([None; 128]);
+        let mut ids = ExtensionIds::default();
+        let mut streams = Vec::new();
+        let mut all = Vec::new();
+        for (index, (section, &track)) in (0u8..).zip(sections.iter().zip(tracks)) {
+            ids.add(&section.extensions);
+            for (format, codec) in (0u8..).zip(&section.codecs) {
+                let uses = [
+                    (Some(codec.pt), Use::Media),
+                    (codec.red_pt, Use::Red),
+                    (codec.rtx_pt, Use::Rtx),
+                ];
+                for (pt, use_as) in uses {
+                    if let Some(pt) = pt
+                        && let Some(entry) = payload_types.get_mut(usize::from(pt))
+                    {
+                        *entry = Some(PayloadType {
+                            section: index,
+                            format,
+                            use_as,
+                        });
+                    }
+                }
+            }
+            let any = |feedback: fn(&super::negotiate::Feedback) -> bool| {
+                section.codecs.iter().any(|c| feedback(&c.feedback))
+            };
+            if section.rids.is_empty() {
+                streams.extend(section.ssrcs.iter().map(|s| Stream {
+                    ssrc: s.ssrc.into(),
+                    section: index,
+                    encoding: 0,
+                }));
+            }
+            all.push(Section {
+                mid: engine_mid(&section.mid),
+                track,
+                rids: section.rids.iter().map(|r| Rid::from(r.as_str())).collect(),
+                codecs: section.codecs.iter().map(|c| c.codec).collect(),
+                nack: any(|f| f.nack),
+                pli: any(|f| f.pli),
+                fir: any(|f| f.fir),
+                bound: !section.ssrcs.is_empty(),
+            });
+        }
+        Self {
+            sections: all,
+            payload_types,
+            streams,
+            unannounced: 0,
+            ids,
+            clock_offset: None,
+        }
+    }
+
+    /// The ids its header extensions come with.
+    pub fn extension_ids(&self) -> &ExtensionIds {
+        &self.ids
+    }
+
+    /// Makes sure that the engine will take a packet with this header. An SSRC
+    /// that nothing announced, and whose packets carry no mid, belongs to the
+    /// section with its payload type (RFC 8843 §9.2).
+    pub fn admit(&mut self, rtc: &mut Rtc, header: &ClearHeader) -> Result<(), Unroutable> {
+        let Some(meaning) = self
+            .payload_types
+            .get(usize::from(header.payload_type))
+            .copied()
+            .flatten()
+        else {
+            return Err(Unroutable::PayloadType);
+        };
+        if meaning.use_as == Use::Rtx || self.streams.iter().any(|s| *s.ssrc == header.ssrc) {
+            return Ok(());
+        }
+        let Some(section) = self.sections.get_mut(usize::from(meaning.section)) else {
+            return Err(Unroutable::PayloadType);
+        };
+        let has_mid = self
+            .ids
+            .id(super::negotiate::HeaderExtension::Mid)
+            .is_some();
+        if !section.rids.is_empty() || has_mid || section.bound {
+            return Ok(()); // the engine finds it by its mid and rid, or refuses it
+        }
+        if self.unannounced >= MAX_UNANNOUNCED {
+            return Err(Unroutable::Ssrc);
+        }
+        self.unannounced += 1;
+        section.bound = true;
+        let nack = section.nack;
+        rtc.direct_api()
+            .expect_stream_rx(header.ssrc.into(), None, section.mid, None)
+            .suppress_nack(!nack);
+        Ok(())
+    }
+
+    fn stream(&mut self, rtc: &mut Rtc, ssrc: Ssrc) -> Option<Stream> {
+        if let Some(stream) = self.streams.iter().find(|s| s.ssrc == ssrc) {
+            return Some(*stream);
+        }
+        let mut api = rtc.direct_api();
+        let engine = api.stream_rx(&ssrc)?;
+        let (mid, rid) = (engine.mid(), engine.rid());
+        let (index, section) = (0u8..)
+            .zip(&self.sections)
+            .find(|(_, section)| section.mid == mid)?;
+        let encoding = match rid {
+            // Some clients send a rid that they never announced.
+            Some(rid) if !section.rids.is_empty() => {
+                u8::try_from(section.rids.iter().position(|r| *r == rid)?).ok()?
+            }
+            _ => 0,
+        };
+        // The engine asks for no repairs where there is no RTX; publishers
+        // without RTX resend on the same SSRC.
+        engine.suppress_nack(!section.nack);
+        let stream = Stream {
+            ssrc,
+            section: index,
+            encoding,
+        };
+        // A stream that changed its SSRC takes the place of its former one.
+        self.streams
+            .retain(|s| (s.section, s.encoding) != (stream.section, stream.encoding));
+        self.streams.push(stream);
+        Some(stream)
+    }
+
+    /// Makes a track's packet of the engine's.
+    pub fn route(
+        &mut self,
+        rtc: &mut Rtc,
+        now: Instant,
+        rtp: RtpPacket,
+        passed: PassedExtensions,
+    ) -> Option<Routed> {
+        let stream = self.stream(rtc, rtp.header.ssrc)?;
+        let section = self.sections.get(usize::from(stream.section))?;
+        let meaning = self.payload_types[usize::from(*rtp.header.payload_type & 0x7f)]?;
+        if meaning.section != stream.section || meaning.use_as == Use::Rtx {
+            return None;
+        }
+        let codec = *section.codecs.get(usize::from(meaning.format))?;
+        let red_primary = match meaning.use_as {
+            Use::Red => {
+                // The primary block is the last one (RFC 2198 §3).
+                let primary = red::primary(&rtp.payload)?.data.len();
+                u16::try_from(rtp.payload.len() - primary).ok()
+            }
+            Use::Media | Use::Rtx => None,
+        };
+        let media = rtp.payload.get(red_primary.map_or(0, usize::from)..)?;
+        let info = codec::inspect(codec, media, rtp.header.marker);
+        Some(Routed {
+            track: section.track,
+            encoding: stream.encoding,
+            ssrc: *stream.ssrc,
+            packet: Packet {
+                arrival: now,
+                seq: *rtp.seq_no,
+                timestamp: rtp.header.timestamp,
+                marker: rtp.header.marker,
+                format: meaning.format,
+                red_primary,
+                codec,
+                info,
+                entry: false,
+                needs_parameter_sets: false,
+                passed,
+                payload: rtp.payload,
+            },
+        })
+    }
+
+    /// A sender report: which track's encoding it is about, and its clock on
+    /// this server's time. All reports of a publisher are moved by the same
+    /// offset, so its tracks stay in sync.
+    pub fn sender_clock(
+        &mut self,
+        ssrc: Ssrc,
+        ntp: SystemTime,
+        timestamp: u32,
+        received: Duration,
+    ) -> Option<(u32, u8, SenderClock)> {
+        let stream = *self.streams.iter().find(|s| s.ssrc == ssrc)?;
+        let track = self.sections.get(usize::from(stream.section))?.track;
+        // Publishers may count from anywhere, before 1970 too.
+        let theirs = match ntp.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => after.as_micros() as i128,
+            Err(before) => -(before.duration().as_micros() as i128),
+        };
+        let ours = received.as_micros() as i128;
+        let offset = *self.clock_offset.get_or_insert(ours - theirs);
+        let wall = u64::try_from(theirs + offset).ok()?;
+        let clock = SenderClock {
+            wall: Duration::from_micros(wall),
+            timestamp,
+        };
+        Some((track, stream.encoding, clock))
+    }
+
+    /// Asks the publisher for a keyframe of one encoding of `track`.
+    pub fn request_keyframe(&self, rtc: &mut Rtc, track: u32, encoding: u8) -> bool {
+        let Some((index, section)) = (0u8..)
+            .zip(&self.sections)
+            .find(|(_, section)| section.track == track)
+        else {
+            return false;
+        };
+        let Some(stream) = self
+            .streams
+            .iter()
+            .find(|s| s.section == index && s.encoding == encoding)
+        else {
+            return false;
+        };
+        // Also asked where neither was agreed on: it costs nothing, and some
+        // encoders react all the same.
+        let kind = if section.fir && !section.pli {
+            KeyframeRequestKind::Fir
+        } else {
+            KeyframeRequestKind::Pli
+        };
+        match rtc.direct_api().stream_rx(&stream.ssrc) {
+            Some(engine) => {
+                engine.request_keyframe(kind);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The tracks of its sections.
+    pub fn tracks(&self) -> impl Iterator<Item = u32> {
+        self.sections.iter().map(|s| s.track)
+    }
+}

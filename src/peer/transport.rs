@@ -1,0 +1,200 @@
+//! A session's transport: our ICE-lite agent in front, the protocol engine's
+//! DTLS (and, for publishers, SRTP) behind it.
+//!
+//! The engine never sees a real address. It is shown one fixed pair, nominated
+//! once by a binding request of our own making, so that moving to another
+//! path, ICE restarts and TCP are all the business of [`IceLite`] alone.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use str0m::crypto::CryptoProvider;
+use str0m::ice::{StunMessage, TransId};
+use str0m::net::{Protocol, Receive};
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcError};
+
+use super::crypto::{Crypto, Keying, take_keying};
+use super::ice::IceLite;
+use super::negotiate::{IceCredentials, Negotiated};
+use super::setup;
+use crate::control::messages::CloseReason;
+use crate::net::arena::SendArena;
+
+/// Addresses from TEST-NET-1 (RFC 5737) stand for both ends.
+const ENGINE_LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 9);
+const ENGINE_REMOTE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), 9);
+
+/// The engine forgets a pair that no check refreshed for 15 s; ours are this
+/// far apart.
+const REFRESH: Duration = Duration::from_secs(5);
+
+/// How far a session has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// No authentic connectivity check yet.
+    New,
+    /// ICE is up, DTLS is not.
+    Handshake,
+    /// Media can flow.
+    Connected,
+    /// `close_notify` is on its way.
+    Closing,
+}
+
+/// See the module's description.
+pub struct Transport {
+    rtc: Rtc,
+    /// The ICE agent.
+    pub ice: IceLite,
+    phase: Phase,
+    engine_credentials: (IceCredentials, IceCredentials),
+    refreshed: Option<Instant>,
+    keying: Option<Keying>,
+    deadline: Option<Instant>,
+}
+
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transport")
+            .field("phase", &self.phase)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the engine's failure means for the session.
+pub fn close_reason(error: &RtcError) -> CloseReason {
+    match error {
+        RtcError::Dtls(_) | RtcError::RemoteSdp(_) => CloseReason::DtlsFailed,
+        _ => CloseReason::Internal,
+    }
+}
+
+impl Transport {
+    /// A transport with our credentials for a negotiated session.
+    pub fn new(
+        crypto: &Crypto,
+        local: IceCredentials,
+        negotiated: &Negotiated,
+        now: Instant,
+    ) -> Result<Self, RtcError> {
+        let mut rtc = setup::engine(crypto, &local, negotiated, now)?;
+        if let Ok(candidate) = Candidate::host(ENGINE_LOCAL, Protocol::Udp) {
+            rtc.add_local_candidate(candidate);
+        }
+        Ok(Self {
+            rtc,
+            ice: IceLite::new(local.clone(), negotiated.ice.clone()),
+            phase: Phase::New,
+            engine_credentials: (local, negotiated.ice.clone()),
+            refreshed: None,
+            keying: None,
+            deadline: None,
+        })
+    }
+
+    /// How far it has come.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The engine, for its direct API.
+    pub fn engine(&mut self) -> &mut Rtc {
+        &mut self.rtc
+    }
+
+    /// The SRTP keys, once, after the handshake.
+    pub fn take_keying(&mut self) -> Option<Keying> {
+        self.keying.take()
+    }
+
+    /// When [`tick`](Self::tick) wants to be called.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// An authentic connectivity check arrived: the engine's pair lives on.
+    pub fn checked(&mut self, now: Instant, provider: &CryptoProvider) -> Result<(), RtcError> {
+        if self.phase == Phase::New {
+            self.phase = Phase::Handshake;
+        }
+        self.refresh(now, provider)
+    }
+
+    fn refresh(&mut self, now: Instant, provider: &CryptoProvider) -> Result<(), RtcError> {
+        if self
+            .refreshed
+            .is_some_and(|at| now.saturating_duration_since(at) < REFRESH)
+        {
+            return Ok(());
+        }
+        self.refreshed = Some(now);
+        let (local, remote) = &self.engine_credentials;
+        let username = format!("{}:{}", local.ufrag, remote.ufrag);
+        let request = StunMessage::binding_request(&username, TransId::new(), true, 1, 1, true);
+        let mut buffer = [0; 256];
+        let hmac = |key: &[u8], parts: &[&[u8]]| provider.sha1_hmac_provider.sha1_hmac(key, parts);
+        if let Ok(length) = request.to_bytes(Some(local.pwd.as_bytes()), &mut buffer, hmac) {
+            self.receive(now, &buffer[..length])?;
+        }
+        Ok(())
+    }
+
+    /// Gives the engine a datagram. [`poll`](Self::poll) must follow before
+    /// the next one.
+    pub fn receive(&mut self, now: Instant, bytes: &[u8]) -> Result<(), RtcError> {
+        let receive = Receive::new(Protocol::Udp, ENGINE_REMOTE, ENGINE_LOCAL, bytes);
+        match receive {
+            Ok(receive) => self.rtc.handle_input(Input::Receive(now, receive)),
+            Err(_) => Ok(()), // classified before; what the engine can't read it drops
+        }
+    }
+
+    /// Lets time pass for the engine; [`poll`](Self::poll) must follow.
+    pub fn tick(&mut self, now: Instant) -> Result<(), RtcError> {
+        self.rtc.handle_input(Input::Timeout(now))
+    }
+
+    /// Drains the engine: datagrams into the arena, events to `on_event`.
+    /// Datagrams with nowhere to go are lost, as on a network; the engine
+    /// repeats what matters.
+    pub fn poll(
+        &mut self,
+        arena: &mut SendArena,
+        mut on_event: impl FnMut(&mut Rtc, Event),
+    ) -> Result<(), RtcError> {
+        loop {
+            match self.rtc.poll_output()? {
+                Output::Timeout(at) => {
+                    self.deadline = self.rtc.is_alive().then_some(at);
+                    break;
+                }
+                Output::Transmit(transmit) => {
+                    // Answers to our own checks go nowhere.
+                    let is_stun = transmit.contents.first().is_some_and(|first| *first < 4);
+                    if let Some(path) = self.ice.path()
+                        && !is_stun
+                    {
+                        arena.push(path, &transmit.contents);
+                    }
+                }
+                Output::Event(event) => {
+                    if matches!(event, Event::Connected) && self.phase != Phase::Closing {
+                        self.phase = Phase::Connected;
+                    }
+                    on_event(&mut self.rtc, event);
+                }
+            }
+        }
+        if let Some(keying) = take_keying() {
+            self.keying = Some(keying);
+        }
+        Ok(())
+    }
+
+    /// Starts the end: BYE and DTLS `close_notify` come out of the next
+    /// [`poll`](Self::poll).
+    pub fn close(&mut self) -> Result<(), RtcError> {
+        self.phase = Phase::Closing;
+        self.rtc.close()
+    }
+}
