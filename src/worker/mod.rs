@@ -1,5 +1,20 @@
-//! A worker: an OS thread that owns its sockets, sessions, tracks and timers.
+//! A worker: an OS thread that owns its sockets, sessions, tracks and timers,
+//! around a core that has none of time, sockets and threads.
 
+pub mod clock;
+mod commands;
+pub mod core;
+mod fanout;
+pub mod mesh;
+mod rooms;
+mod route;
+mod session;
+mod sessions;
+mod snapshot;
+mod ticks;
 pub mod timers;
+mod totals;
+mod viewing;
 
+pub use self::core::{Core, CoreConfig, Flush, Input, Outputs};
 pub use timers::Timers;

@@ -1,0 +1,165 @@
+//! From a publisher's packets to every viewer's: the worker's busiest place.
+//!
+//! Packets of one turn are gathered by track, then each viewer gets all of
+//! them at once, so that its datagrams lie side by side and leave as one run.
+
+use std::time::Instant;
+
+use super::core::{ARENA_RESERVE, Core, Flush};
+use super::mesh::{MediaMessage, MeshMessage};
+use super::session::{Media, Session};
+use crate::peer::egress::{Outlet, SendError};
+use crate::room::{SenderClock, Source};
+use crate::telemetry::DropReason;
+use crate::viewer::slot::Forwarded;
+
+impl Core {
+    /// Gives the datagram's packets to their tracks.
+    pub(super) fn deliver(&mut self, now: Instant, slot: u32) {
+        let mut routed = std::mem::take(&mut self.routed);
+        for packet in routed.drain(..) {
+            let index = packet.track;
+            let Some(track) = self.tracks.get_mut(index as usize) else {
+                continue;
+            };
+            // After a take-over the former publisher's last packets are nobody's.
+            if track.source != (Source::Local { session: slot }) {
+                continue;
+            }
+            if let Some(encoding) = track.encodings.get_mut(usize::from(packet.encoding)) {
+                encoding.ssrc = Some(packet.ssrc);
+            }
+            self.ingest(now, index, packet.encoding, packet.packet);
+        }
+        self.routed = routed;
+    }
+
+    /// Takes a packet into its track and queues the track for this turn.
+    pub(super) fn ingest(
+        &mut self,
+        _now: Instant,
+        index: u32,
+        encoding: u8,
+        packet: crate::room::Packet,
+    ) {
+        let Some(track) = self.tracks.get_mut(index as usize) else {
+            return;
+        };
+        let (best, format) = (track.best, track.current_format);
+        if !track.ingest(encoding, packet) {
+            return;
+        }
+        if !track.queued {
+            track.queued = true;
+            self.busy.push(index);
+        }
+        if track.best != best {
+            self.reaim.push(index);
+        }
+        if track.current_format != format {
+            self.format_changed(index);
+        }
+    }
+
+    /// Sends this turn's packets to everybody who gets them.
+    pub(super) fn fan_out(&mut self, now: Instant, flush: &mut dyn Flush) {
+        if !self.reaim.is_empty() {
+            self.aim_viewers(); // packets of this turn may have moved the best encoding
+        }
+        let mut busy = std::mem::take(&mut self.busy);
+        for index in busy.drain(..) {
+            self.fan_out_track(now, index, flush);
+        }
+        self.busy = busy;
+    }
+
+    fn fan_out_track(&mut self, now: Instant, index: u32, flush: &mut dyn Flush) {
+        let Some(track) = self.tracks.get_mut(index as usize) else {
+            return;
+        };
+        track.queued = false;
+        let pending = std::mem::take(&mut track.pending);
+        let subscribers = std::mem::take(&mut track.subscribers);
+        for subscriber in &subscribers {
+            let Some(Session {
+                media: Media::Viewer(viewer),
+                transport,
+                ..
+            }) = self.sessions.get_mut(subscriber.session)
+            else {
+                continue;
+            };
+            let (Some(egress), Some(path)) = (&mut viewer.egress, transport.ice.path()) else {
+                continue;
+            };
+            let Some(slot) = viewer.slots.get_mut(usize::from(subscriber.slot)) else {
+                continue;
+            };
+            if self.outputs.arena.room() < ARENA_RESERVE {
+                flush.flush(&mut self.outputs.arena);
+            }
+            let mut out = Outlet {
+                now,
+                clock: &self.config.clock,
+                arena: &mut self.outputs.arena,
+                path,
+            };
+            for (encoding, packet) in &pending {
+                match slot.forward(&mut out, egress, track, *encoding, packet) {
+                    Forwarded::Sent(size) => {
+                        self.totals.rtp_out += 1;
+                        viewer.sent.count(size);
+                    }
+                    Forwarded::NotSelected | Forwarded::Late => {}
+                    Forwarded::NoFormat => self.totals.drops.add(DropReason::CodecMismatch),
+                    Forwarded::Failed(SendError::Full) => {
+                        self.totals.drops.add(DropReason::EgressFull);
+                    }
+                    Forwarded::Failed(SendError::Seal) => {
+                        self.totals.drops.add(DropReason::Oversize);
+                    }
+                }
+            }
+        }
+        for remote in &track.remote_subscribers {
+            for (encoding, packet) in &pending {
+                let message = MediaMessage {
+                    index: remote.index,
+                    track: track.key,
+                    generation: track.generation,
+                    encoding: *encoding,
+                    packet: packet.detached(),
+                };
+                self.outputs
+                    .mesh
+                    .push((remote.worker, MeshMessage::Media(Box::new(message))));
+            }
+        }
+        track.subscribers = subscribers;
+        track.pending = pending;
+        track.settle();
+    }
+
+    /// Notes a sender report of a local track and passes it on.
+    pub(super) fn sender_clock(&mut self, slot: u32, index: u32, encoding: u8, clock: SenderClock) {
+        let Some(track) = self.tracks.get_mut(index as usize) else {
+            return;
+        };
+        if track.source != (Source::Local { session: slot }) {
+            return;
+        }
+        if let Some(encoding) = track.encodings.get_mut(usize::from(encoding)) {
+            encoding.clock = Some(clock);
+        }
+        for remote in &track.remote_subscribers {
+            let message = MeshMessage::Clock {
+                index: remote.index,
+                track: track.key,
+                generation: track.generation,
+                encoding,
+                clock,
+            };
+            self.outputs.mesh.push((remote.worker, message));
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! A session as its worker holds it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::peer::ingress::Ingress;
+use crate::peer::transport::Transport;
+use crate::units::{ParticipantId, RoomId, SessionKey};
+use crate::viewer::Viewer;
+
+/// A publishing session's media side.
+#[derive(Debug)]
+pub struct Publisher {
+    /// Whose tracks they are.
+    pub participant: ParticipantId,
+    /// Which of the participant's publishers in this worker it is.
+    pub generation: u32,
+    /// From the engine's packets to tracks.
+    pub ingress: Ingress,
+    /// Round trip, where the publisher reports it.
+    pub rtt: Option<Duration>,
+}
+
+/// What a session does.
+#[derive(Debug)]
+pub enum Media {
+    /// It sends to us.
+    Publisher(Publisher),
+    /// We send to it.
+    Viewer(Viewer),
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Session {
+    /// Its name.
+    pub key: SessionKey,
+    /// Its room.
+    pub room: RoomId,
+    /// Its public id, shortened, for logs; also the CNAME of what it is sent.
+    pub log_id: Arc<str>,
+    /// ICE and DTLS.
+    pub transport: Transport,
+    /// What it does.
+    pub media: Media,
+    /// When it was opened.
+    pub opened: Instant,
+    /// When something authentic last came from the peer.
+    pub heard: Instant,
+    /// When its timer runs, as the wheel knows it.
+    pub scheduled: Option<Instant>,
+}
+
+impl Session {
+    /// Its viewing side.
+    pub fn viewer(&mut self) -> Option<&mut Viewer> {
+        match &mut self.media {
+            Media::Viewer(viewer) => Some(viewer),
+            Media::Publisher(_) => None,
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What time brings: session timers, keyframe requests, measurements.
+
+use std::time::Instant;
+
+use super::core::Core;
+use super::mesh::MeshMessage;
+use super::session::{Media, Session};
+use crate::control::messages::CloseReason;
+use crate::peer::transport::Phase;
+use crate::room::Source;
+
+impl Core {
+    pub(super) fn run_timers(&mut self, now: Instant) {
+        let mut due = std::mem::take(&mut self.due);
+        self.timers.expire(now, |slot, _| due.push(slot));
+        for slot in due.drain(..) {
+            self.guarded(now, slot, |core| core.session_tick(now, slot));
+        }
+        self.due = due;
+    }
+
+    fn session_tick(&mut self, now: Instant, slot: u32) -> Result<(), CloseReason> {
+        let Some(session) = self.sessions.get_mut(slot) else {
+            return Ok(());
+        };
+        session.scheduled = None;
+        let key = session.key;
+        let end = if session.transport.phase() == Phase::Connected {
+            (
+                session.heard + self.config.consent_timeout,
+                CloseReason::TimedOut,
+            )
+        } else {
+            (
+                session.opened + self.config.connect_timeout,
+                CloseReason::NeverConnected,
+            )
+        };
+        if end.0 <= now {
+            return Err(end.1);
+        }
+        if session.transport.deadline().is_some_and(|at| at <= now) {
+            self.with_engine(now, slot, |transport| transport.tick(now))?;
+        }
+        self.viewer_tick(now, slot);
+        let Some(session) = self.sessions.get(slot) else {
+            return Ok(());
+        };
+        let report = match &session.media {
+            Media::Viewer(viewer) => viewer.next_report,
+            Media::Publisher(_) => None,
+        };
+        let next = [session.transport.deadline(), report, Some(end.0)]
+            .into_iter()
+            .flatten()
+            .min();
+        if let Some(at) = next {
+            self.wake_at(key, at);
+        }
+        Ok(())
+    }
+
+    /// Somebody needs a keyframe of an encoding.
+    pub(super) fn want_keyframe(&mut self, index: u32, encoding: u8) {
+        let Some(track) = self.tracks.get_mut(index as usize) else {
+            return;
+        };
+        let Some(encoding) = track.encodings.get_mut(usize::from(encoding)) else {
+            return;
+        };
+        encoding.keyframes.want();
+        if !self.hungry.contains(&index) {
+            self.hungry.push(index);
+        }
+        // Polled at the end of this turn.
+        self.next_keyframe_poll = Some(self.config.clock.start());
+    }
+
+    pub(super) fn poll_keyframes(&mut self, now: Instant) {
+        if self.next_keyframe_poll.is_none_or(|at| at > now) {
+            return;
+        }
+        self.next_keyframe_poll = None;
+        let mut hungry = std::mem::take(&mut self.hungry);
+        hungry.retain(|index| {
+            let next = self.poll_keyframes_of(now, *index);
+            self.next_keyframe_poll = [self.next_keyframe_poll, next].into_iter().flatten().min();
+            next.is_some()
+        });
+        hungry.append(&mut self.hungry);
+        self.hungry = hungry;
+    }
+
+    fn poll_keyframes_of(&mut self, now: Instant, index: u32) -> Option<Instant> {
+        let count = self.tracks.get(index as usize)?.encodings.len();
+        let mut next: Option<Instant> = None;
+        for at in 0..count {
+            let track = self.tracks.get_mut(index as usize)?;
+            let (source, key) = (track.source, track.key);
+            let encoding = track.encodings.get_mut(at)?;
+            if encoding.keyframes.poll(now) {
+                let at = u8::try_from(at).unwrap_or(u8::MAX);
+                match source {
+                    Source::None => {}
+                    Source::Local { session } => self.ask_publisher(now, session, index, at),
+                    Source::Remote { worker } => {
+                        let encoding = at;
+                        let message = MeshMessage::Keyframe {
+                            track: key,
+                            encoding,
+                        };
+                        self.outputs.mesh.push((worker, message));
+                    }
+                }
+            }
+            let encoding = self.tracks.get(index as usize)?.encodings.get(at)?;
+            next = [next, encoding.keyframes.deadline(now)]
+                .into_iter()
+                .flatten()
+                .min();
+        }
+        next
+    }
+
+    fn ask_publisher(&mut self, now: Instant, slot: u32, track: u32, encoding: u8) {
+        self.guarded(now, slot, |core| {
+            let Some(Session {
+                media: Media::Publisher(publisher),
+                transport,
+                ..
+            }) = core.sessions.get_mut(slot)
+            else {
+                return Ok(());
+            };
+            let rtc = transport.engine();
+            if publisher.ingress.request_keyframe(rtc, track, encoding) {
+                core.totals.keyframe_requests_out += 1;
+            }
+            core.with_engine(now, slot, |transport| transport.tick(now))
+        });
+    }
+
+    /// Ends a second of measuring.
+    pub(super) fn roll(&mut self, now: Instant) {
+        for (index, track) in &mut self.tracks {
+            let best = track.best;
+            track.roll(now);
+            if track.best != best {
+                self.reaim.push(index as u32);
+            }
+        }
+    }
+}

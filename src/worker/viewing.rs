@@ -1,0 +1,375 @@
+//! Viewers: binding them to tracks, aiming their slots, their feedback and
+//! their reports.
+
+use std::time::Instant;
+
+use super::core::Core;
+use super::session::{Media, Session};
+use crate::control::messages::{Event, InactiveReason, ViewTarget};
+use crate::peer::egress::{Outlet, SendError};
+use crate::peer::rtcp::{self, NtpTime, RtcpWriter, SenderInfo, round_trip};
+use crate::room::{Subscriber, TrackKey};
+use crate::telemetry::DropReason;
+use crate::units::{ParticipantId, RoomId};
+use crate::viewer::repair::Denied;
+use crate::viewer::slot::Repaired;
+use crate::viewer::{REPORT_INTERVAL, Viewer};
+
+/// A NACK may name this many packets; a receiver that lost more is better
+/// served by a keyframe.
+const MAX_REPAIRS: usize = 128;
+
+impl Core {
+    /// Binds the slots of a viewer to the tracks of whom it watches.
+    pub(super) fn bind_viewer(&mut self, slot: u32) {
+        let Some(session) = self.sessions.get_mut(slot) else {
+            return;
+        };
+        let room = session.room;
+        let Some(viewer) = session.viewer() else {
+            return;
+        };
+        let watching = match viewer.target {
+            ViewTarget::Participant(participant) => Some(participant),
+            ViewTarget::Room => self
+                .rooms
+                .get(&room)
+                .and_then(|r| r.followed(viewer.watching)),
+        };
+        if watching != viewer.watching {
+            viewer.watching = watching;
+            self.unbind_slots(slot);
+            if let Some(participant) = watching {
+                self.bind_slots(slot, room, participant);
+            }
+        }
+        self.aim_viewer(slot);
+    }
+
+    fn bind_slots(&mut self, session: u32, room: RoomId, participant: ParticipantId) {
+        let count = match self.sessions.get_mut(session).and_then(Session::viewer) {
+            Some(viewer) => viewer.slots.len(),
+            None => return,
+        };
+        let mut bound = [false; 2];
+        for index in 0..count {
+            let Some(slot) = self
+                .sessions
+                .get_mut(session)
+                .and_then(Session::viewer)
+                .and_then(|v| v.slots.get(index))
+            else {
+                continue;
+            };
+            let kind = slot.kind;
+            // The first slot of each kind shows the participant's track.
+            if std::mem::replace(&mut bound[kind as usize], true) {
+                continue;
+            }
+            let track = self.track(TrackKey {
+                room,
+                participant,
+                kind,
+            });
+            let subscriber = Subscriber {
+                session,
+                slot: u8::try_from(index).unwrap_or(u8::MAX),
+            };
+            self.subscribe(track, subscriber);
+            if let Some(slot) = self
+                .sessions
+                .get_mut(session)
+                .and_then(Session::viewer)
+                .and_then(|v| v.slots.get_mut(index))
+            {
+                slot.track = Some(track);
+            }
+        }
+    }
+
+    /// Takes a viewer's slots off their tracks.
+    pub(super) fn unbind_slots(&mut self, session: u32) {
+        let Some(viewer) = self.sessions.get_mut(session).and_then(Session::viewer) else {
+            return;
+        };
+        let tracks: smallvec::SmallVec<[u32; 4]> = viewer
+            .slots
+            .iter_mut()
+            .filter_map(|slot| {
+                slot.stop();
+                slot.track.take()
+            })
+            .collect();
+        for track in tracks {
+            self.unsubscribe(track, session);
+        }
+    }
+
+    /// Aims every viewer of the tracks whose publisher or best encoding changed.
+    pub(super) fn aim_viewers(&mut self) {
+        while let Some(index) = self.reaim.pop() {
+            let Some(track) = self.tracks.get(index as usize) else {
+                continue;
+            };
+            let subscribers: Vec<u32> = track.subscribers.iter().map(|s| s.session).collect();
+            for session in subscribers {
+                self.aim_viewer(session);
+            }
+        }
+    }
+
+    /// Aims a viewer's slots at the best encodings of their tracks, asks for
+    /// the keyframes that takes, and tells the control plane when media begins
+    /// or ends.
+    pub(super) fn aim_viewer(&mut self, session: u32) {
+        let Some(Session {
+            key,
+            media: Media::Viewer(viewer),
+            ..
+        }) = self.sessions.get_mut(session)
+        else {
+            return;
+        };
+        let key = *key;
+        let mut wanted = smallvec::SmallVec::<[(u32, u8); 2]>::new();
+        let connected = viewer.egress.is_some();
+        for slot in &mut viewer.slots {
+            let Some((index, track)) = slot
+                .track
+                .and_then(|index| Some((index, self.tracks.get(index as usize)?)))
+            else {
+                continue;
+            };
+            let needed = slot.aim(track);
+            if connected && let Some(encoding) = needed {
+                wanted.push((index, encoding));
+            }
+        }
+        let state = viewer_state(viewer, &self.tracks);
+        let news = connected && viewer.told != Some(state);
+        if news {
+            viewer.told = Some(state);
+        }
+        for (track, encoding) in wanted {
+            self.want_keyframe(track, encoding);
+        }
+        if news {
+            self.event(match state {
+                Ok(()) => Event::ViewerActive { key },
+                Err(why) => Event::ViewerInactive { key, why },
+            });
+        }
+    }
+
+    /// The publisher sends another format: viewers may or may not have it.
+    pub(super) fn format_changed(&mut self, index: u32) {
+        self.reaim.push(index);
+        let Some(track) = self.tracks.get(index as usize) else {
+            return;
+        };
+        if let crate::room::Source::Local { session } = track.source
+            && let Some(codec) = track.codec()
+            && let Some(session) = self.sessions.get(session)
+        {
+            let event = Event::TrackCodec {
+                key: session.key,
+                kind: track.key.kind,
+                codec,
+            };
+            self.event(event);
+        }
+    }
+
+    /// A viewer's RTCP: requests for keyframes and repairs, and reports.
+    pub(super) fn viewer_rtcp(&mut self, now: Instant, slot: u32, bytes: &[u8]) {
+        let Some(Session {
+            media: Media::Viewer(viewer),
+            transport,
+            heard,
+            ..
+        }) = self.sessions.get_mut(slot)
+        else {
+            return;
+        };
+        let (Some(path), Some(mut egress)) = (transport.ice.path(), viewer.egress.take()) else {
+            return self.totals.drops.add(DropReason::NotConnected);
+        };
+        let Some(buffer) = self.scratch.get_mut(..bytes.len()) else {
+            viewer.egress = Some(egress);
+            return self.totals.drops.add(DropReason::Oversize);
+        };
+        buffer.copy_from_slice(bytes);
+        let Ok(plain) = egress.open_rtcp(buffer) else {
+            viewer.egress = Some(egress);
+            return self.totals.drops.add(DropReason::MediaRejected);
+        };
+        *heard = now;
+        let wall = NtpTime::from_unix(self.config.clock.unix(now)).compact();
+        let mut keyframes = smallvec::SmallVec::<[(u32, u8); 2]>::new();
+        let mut want = |slot: &crate::viewer::slot::Slot| {
+            if let (Some(track), Some(encoding)) = (slot.track, slot.wanted_encoding()) {
+                keyframes.push((track, encoding));
+            }
+        };
+        for packet in rtcp::packets(plain) {
+            match packet {
+                Ok(rtcp::Packet::Nack(nack)) => {
+                    let Some(slot) = viewer.slot_by_ssrc(nack.media_ssrc) else {
+                        continue;
+                    };
+                    let Some(track) = slot.track.and_then(|t| self.tracks.get(t as usize)) else {
+                        continue;
+                    };
+                    let mut out = Outlet {
+                        now,
+                        clock: &self.config.clock,
+                        arena: &mut self.outputs.arena,
+                        path,
+                    };
+                    let (mut asked, mut sent) = (0, smallvec::SmallVec::<[usize; 16]>::new());
+                    for sequence in nack.seqs().take(MAX_REPAIRS) {
+                        asked += 1;
+                        match slot.repair(&mut out, &mut egress, track, sequence) {
+                            Repaired::Sent(size) => sent.push(size),
+                            Repaired::Gone => self.totals.drops.add(DropReason::RtxTooOld),
+                            Repaired::Denied(Denied::Budget) => {
+                                self.totals.drops.add(DropReason::RtxBudget);
+                            }
+                            Repaired::Denied(Denied::Repeated) => {}
+                            Repaired::Failed(SendError::Full) => {
+                                self.totals.drops.add(DropReason::EgressFull);
+                            }
+                            Repaired::Failed(SendError::Seal) => {
+                                self.totals.drops.add(DropReason::Oversize);
+                            }
+                        }
+                    }
+                    self.totals.nacks_in += asked;
+                    self.totals.repairs_out += sent.len() as u64;
+                    viewer.nacked += asked;
+                    for size in sent {
+                        viewer.sent.count(size);
+                    }
+                }
+                Ok(rtcp::Packet::Pli(pli)) => {
+                    self.totals.keyframe_requests_in += 1;
+                    if let Some(slot) = viewer.slot_by_ssrc(pli.media_ssrc) {
+                        want(slot);
+                    }
+                }
+                Ok(rtcp::Packet::Fir(fir)) => {
+                    self.totals.keyframe_requests_in += 1;
+                    for entry in fir.entries() {
+                        if let Some(slot) = viewer.slot_by_ssrc(entry.ssrc) {
+                            want(slot);
+                        }
+                    }
+                }
+                Ok(rtcp::Packet::ReceiverReport(report)) => {
+                    reports(viewer, report.blocks(), wall);
+                }
+                Ok(rtcp::Packet::SenderReport(report)) => reports(viewer, report.blocks(), wall),
+                Ok(_) => {}
+                Err(_) => self.totals.drops.add(DropReason::MalformedRtcp),
+            }
+        }
+        viewer.egress = Some(egress);
+        for (track, encoding) in keyframes {
+            self.want_keyframe(track, encoding);
+        }
+    }
+
+    /// Sends the sender reports that are due, and measures.
+    pub(super) fn viewer_tick(&mut self, now: Instant, slot: u32) {
+        let Some(Session {
+            media: Media::Viewer(viewer),
+            transport,
+            log_id,
+            ..
+        }) = self.sessions.get_mut(slot)
+        else {
+            return;
+        };
+        if viewer.next_report.is_none_or(|at| at > now) {
+            return;
+        }
+        viewer.next_report = Some(now + REPORT_INTERVAL);
+        viewer.sent.roll(now);
+        let (Some(path), Some(egress)) = (transport.ice.path(), &mut viewer.egress) else {
+            return;
+        };
+        let wall = self.config.clock.unix(now);
+        for slot in &viewer.slots {
+            let Some(rtp) = slot
+                .track
+                .and_then(|track| self.tracks.get(track as usize))
+                .and_then(|track| slot.report_timestamp(track, wall, now))
+            else {
+                continue;
+            };
+            let info = SenderInfo {
+                ntp: NtpTime::from_unix(wall),
+                rtp,
+                packets: slot.packets,
+                octets: slot.octets,
+            };
+            let mut out = Outlet {
+                now,
+                clock: &self.config.clock,
+                arena: &mut self.outputs.arena,
+                path,
+            };
+            // A lost report is made good by the next one.
+            let _ = egress.send_rtcp(&mut out, |buffer| {
+                let mut writer = RtcpWriter::new(buffer);
+                writer.sender_report(slot.ssrcs.ssrc, &info, &[]).ok()?;
+                writer.sdes_cname(slot.ssrcs.ssrc, log_id).ok()?;
+                Some(writer.len())
+            });
+        }
+    }
+}
+
+fn reports(viewer: &mut Viewer, blocks: impl Iterator<Item = rtcp::ReportBlock>, now: u32) {
+    for block in blocks {
+        let Some(slot) = viewer.slot_by_ssrc(block.ssrc) else {
+            continue;
+        };
+        if slot.ssrcs.ssrc != block.ssrc {
+            continue; // the repair stream's own losses say nothing of the path
+        }
+        slot.acknowledged = true;
+        let is_video = slot.kind == crate::units::MediaKind::Video;
+        if let Some(rtt) = round_trip(now, block.lsr, block.dlsr) {
+            slot.rtt = Some(rtt);
+            viewer.rtt = Some(rtt);
+        }
+        let only = viewer.slots.len() == 1;
+        if is_video || only {
+            viewer.loss = f32::from(block.fraction_lost) / 256.0;
+        }
+    }
+}
+
+/// Whether media flows to a viewer, and if not, why.
+fn viewer_state(
+    viewer: &Viewer,
+    tracks: &slab::Slab<crate::room::Track>,
+) -> Result<(), InactiveReason> {
+    let mut state = Err(InactiveReason::NoPublisher);
+    for slot in &viewer.slots {
+        let Some(track) = slot.track.and_then(|index| tracks.get(index as usize)) else {
+            continue;
+        };
+        if let Some(publishes) = slot.lacks(track) {
+            return Err(InactiveReason::Codec {
+                kind: slot.kind,
+                publishes,
+            });
+        }
+        if !track.encodings.is_empty() {
+            state = Ok(());
+        }
+    }
+    state
+}
