@@ -13,6 +13,8 @@ mod write;
 mod xr;
 
 #[cfg(test)]
+mod cross_tests;
+#[cfg(test)]
 mod tests;
 
 pub use feedback::{Fir, FirEntry, Nack, Pli, Remb};
