@@ -2,14 +2,18 @@
 //! and of what is sealed with them.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use str0m::crypto::CryptoProvider;
+use str0m::crypto::dtls::{
+    self, DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion,
+    ProtocolVersion,
+};
+use str0m::crypto::{CryptoError, CryptoProvider};
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
-use super::{Keying, take_keying};
+use super::{Keying, SrtpProfile, take_keying};
 
 /// A session, its address, and what came out of it.
 pub(crate) struct End {
@@ -95,7 +99,7 @@ impl Pair {
     pub(crate) fn connect(&mut self) {
         for _ in 0..2000 {
             self.step();
-            if self.ours.connected() && self.peer.connected() && self.ours.keying.is_some() {
+            if self.ours.connected() && self.peer.connected() {
                 self.step();
                 return;
             }
@@ -145,4 +149,107 @@ pub(crate) fn plain_config() -> RtcConfig {
 /// str0m's own provider.
 pub(crate) fn plain_provider() -> CryptoProvider {
     str0m::crypto::from_feature_flags()
+}
+
+/// The exported bytes a [`with_profile`] session cut to its profile, for whoever
+/// builds SRTP contexts from them.
+pub(crate) type Exported = Arc<Mutex<Option<Vec<u8>>>>;
+
+/// A provider whose DTLS ends claim `profile` was agreed on, whatever was: every
+/// library here prefers AES-256-GCM and none can be told otherwise. Both ends of
+/// a pair must use it.
+pub(crate) fn with_profile(
+    base: CryptoProvider,
+    profile: SrtpProfile,
+) -> (CryptoProvider, Exported) {
+    let exported = Exported::default();
+    let dtls = ForcedProfile {
+        base: base.dtls_provider,
+        profile,
+        exported: Arc::clone(&exported),
+    };
+    let provider = CryptoProvider {
+        dtls_provider: Box::leak(Box::new(dtls)),
+        ..base
+    };
+    (provider, exported)
+}
+
+#[derive(Debug)]
+struct ForcedProfile {
+    base: &'static dyn DtlsProvider,
+    profile: SrtpProfile,
+    exported: Exported,
+}
+
+impl DtlsProvider for ForcedProfile {
+    fn generate_certificate(&self) -> Option<DtlsCert> {
+        self.base.generate_certificate()
+    }
+
+    fn new_dtls(
+        &self,
+        cert: &DtlsCert,
+        now: Instant,
+        version: DtlsVersion,
+        mtu: Option<usize>,
+    ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
+        Ok(Box::new(ForcedDtls {
+            dtls: self.base.new_dtls(cert, now, version, mtu)?,
+            profile: self.profile,
+            exported: Arc::clone(&self.exported),
+        }))
+    }
+}
+
+#[derive(Debug)]
+struct ForcedDtls {
+    dtls: Box<dyn DtlsInstance>,
+    profile: SrtpProfile,
+    exported: Exported,
+}
+
+impl DtlsInstance for ForcedDtls {
+    fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
+        let output = self.dtls.poll_output(buf);
+        let DtlsOutput::KeyingMaterial(material, _) = &output else {
+            return output;
+        };
+        let cut = &material[..self.profile.material_len()];
+        *self.exported.lock().unwrap() = Some(cut.to_vec());
+        let profile = match self.profile {
+            SrtpProfile::AeadAes256Gcm => dtls::SrtpProfile::AEAD_AES_256_GCM,
+            SrtpProfile::AeadAes128Gcm => dtls::SrtpProfile::AEAD_AES_128_GCM,
+            SrtpProfile::Aes128CmHmacSha1_80 => dtls::SrtpProfile::AES128_CM_SHA1_80,
+        };
+        DtlsOutput::KeyingMaterial(dtls::KeyingMaterial::new(cut), profile)
+    }
+
+    fn set_active(&mut self, active: bool) {
+        self.dtls.set_active(active);
+    }
+
+    fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
+        self.dtls.handle_packet(packet)
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
+        self.dtls.handle_timeout(now)
+    }
+
+    fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
+        self.dtls.send_application_data(data)
+    }
+
+    fn is_active(&self) -> bool {
+        self.dtls.is_active()
+    }
+
+    fn protocol_version(&self) -> Option<ProtocolVersion> {
+        self.dtls.protocol_version()
+    }
+
+    fn close(&mut self) -> Result<(), DtlsImplError> {
+        self.dtls.close()
+    }
 }

@@ -13,6 +13,10 @@ mod replay;
 mod sender;
 
 #[cfg(test)]
+mod interop_tests;
+#[cfg(test)]
+mod measure_tests;
+#[cfg(test)]
 mod tests;
 
 pub use crate::peer::crypto::{Keying, MasterKey, SrtpProfile};
