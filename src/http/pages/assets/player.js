@@ -33,6 +33,7 @@ export class Player extends EventTarget {
   #inactive = null;
   #mediaAt = 0;
   #busyTicks = 0;
+  #played = false;
   #parts;
   #buffer;
 
@@ -199,12 +200,12 @@ export class Player extends EventTarget {
   }
 
   #codecProblem() {
-    const { codec, publishes, kind, detail } = this.#inactive;
-    const name = publishes ?? codec;
+    const { publishes: name, kind, offered } = this.#inactive;
+    const able = Array.isArray(offered) && offered.length > 0 ? ` (it can: ${offered.map((one) => codecLabel(String(one))).join(', ')})` : '';
     return new Problem({
       status: 422,
       title: name ? `This browser can’t play ${codecLabel(String(name))}` : 'This browser can’t play what is published',
-      detail: detail || `The publisher’s ${kind === 'audio' ? 'sound' : 'video'} codec is not among those this browser can decode. Another browser may play it; otherwise the publisher can choose another codec.`,
+      detail: `The publisher’s ${kind === 'audio' ? 'sound' : 'video'} codec is none this browser can decode${able}. Another browser may play it, or the publisher can choose another codec.`,
     });
   }
 
@@ -252,6 +253,7 @@ export class Player extends EventTarget {
     if (this.state === state && this.problem?.message === problem?.message) return;
     this.state = state;
     this.problem = problem;
+    this.#played ||= state === 'playing';
     this.#showState();
     this.dispatchEvent(new Event('state'));
   }
@@ -263,7 +265,7 @@ export class Player extends EventTarget {
     this.node.dataset.state = this.state;
     const notes = {
       connecting: [el('span', { class: 'spinner', 'aria-hidden': 'true' }), el('p', {}, 'Connecting…')],
-      waiting: [el('span', { class: 'pulse', 'aria-hidden': 'true' }), el('p', {}, 'Nobody is publishing yet.'), el('p', { class: 'hint' }, 'The picture starts by itself.')],
+      waiting: [el('span', { class: 'pulse', 'aria-hidden': 'true' }), el('p', {}, this.#played ? 'The publisher has stopped for now.' : 'Nobody is publishing yet.'), el('p', { class: 'hint' }, this.#played ? 'The picture comes back by itself.' : 'The picture starts by itself.')],
       recovering: [el('span', { class: 'spinner', 'aria-hidden': 'true' })],
     };
     message.replaceChildren(...(this.problem
