@@ -138,11 +138,12 @@ function roomCard(live) {
   const people = live.participants ?? [];
   const { codecs, height, bitrate } = summary(live);
   const viewers = live.viewers ?? 0;
+  const isLive = people.some((someone) => someone.connected !== false);
   const names = people.map((someone) => someone.identity).filter(Boolean);
   return el('li', { class: 'card room' },
     el('div', { class: 'row' },
       el('h3', {}, live.name),
-      el('span', { class: people.length > 0 ? 'pill live' : 'pill' }, people.length > 0 ? 'Live' : 'Waiting')),
+      el('span', { class: isLive ? 'pill live' : 'pill' }, isLive ? 'Live' : 'Waiting')),
     el('p', { class: 'names' }, names.length > 0 ? names.join(', ') : 'Nobody publishes yet'),
     el('p', { class: 'chips' },
       [...codecs, linesText(height), bitrate > 0 ? bitrateText(bitrate) : ''].filter(Boolean).map((text) => el('span', { class: 'chip' }, text))),

@@ -234,11 +234,13 @@ async function again(reason) {
   const twice = closedAt > 0 && Date.now() - closedAt < TAKEOVER_MS;
   closedAt = Date.now();
   if (twice) return false;
-  if (!participant) return true;
+  // Without a name in the address the server takes the token's, or `publisher`.
+  const identity = participant || (token() ? '' : 'publisher');
+  if (!identity) return true;
   try {
     const { rooms = [] } = await api('/api/rooms');
     const here = rooms.find((one) => one.name === room)?.participants ?? [];
-    return !here.some((one) => one.identity === participant);
+    return !here.some((one) => one.identity === identity);
   } catch {
     return true;
   }
