@@ -46,9 +46,11 @@ pub use placement::{Load, PlacementSettings, place};
 use rooms::Rooms;
 pub use rooms::{RoomSettings, Seat};
 pub use session::{Activity, IceGeneration, KindCodecs, Session, SessionCodecs};
+pub use snapshots::SnapshotSet;
 use snapshots::Snapshots;
 
-use crate::peer::negotiate::{IceCredentials, RemoteCandidate};
+use crate::config::{Config, Limit};
+use crate::peer::negotiate::{AnswerContext, IceCredentials, RemoteCandidate};
 use crate::units::{SessionKey, WorkerId};
 
 /// How long a worker may take to answer by default. It answers within a turn of its
@@ -73,6 +75,25 @@ pub struct ControlSettings {
     pub rooms: RoomSettings,
     /// Placement.
     pub placement: PlacementSettings,
+}
+
+impl ControlSettings {
+    /// The settings of a configuration.
+    pub fn from_config(config: &Config) -> Self {
+        let bound = |limit: Limit| limit.get().map_or(usize::MAX, |limit| limit as usize);
+        Self {
+            max_sessions: bound(config.limits.sessions),
+            rooms: RoomSettings {
+                max_rooms: bound(config.limits.rooms),
+                max_participants: bound(config.limits.participants_per_room),
+                max_viewers: bound(config.limits.viewers_per_room),
+                empty_timeout: config.rooms.empty_timeout,
+                wait_for_publisher: config.whep.wait_for_publisher,
+                auto_create: config.rooms.auto_create,
+            },
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for ControlSettings {
@@ -148,6 +169,19 @@ impl Control {
     /// Open sessions.
     pub fn session_count(&self) -> usize {
         self.0.by_key.len()
+    }
+
+    /// Workers, those that hang included.
+    pub fn worker_count(&self) -> usize {
+        self.0.workers.len()
+    }
+
+    /// What the SDP of a session's worker says: fingerprint and candidates.
+    pub fn context(&self, session: &Session) -> Result<AnswerContext, ControlError> {
+        let key = session.key().ok_or(ControlError::UnknownSession)?;
+        let worker = self.0.worker(key.worker);
+        let worker = worker.ok_or(ControlError::UnknownSession)?;
+        Ok(worker.link.context.clone())
     }
 
     /// True until [`Control::shutdown`] begins.

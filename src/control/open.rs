@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::error::ControlError;
 use super::id::{EntityTag, SessionId};
+use super::limits::SessionGuard;
 use super::messages::{Command, OpenSession};
 use super::pending::Waiting;
 use super::placement::{Load, place};
@@ -38,8 +39,12 @@ pub struct OpenRequest {
     pub may_create: bool,
     /// What was agreed on.
     pub negotiated: Negotiated,
+    /// The mids of the answer's BUNDLE group, for the fragment of an ICE restart.
+    pub bundle: Vec<String>,
     /// Where the request came from.
     pub client: IpAddr,
+    /// Counts the session of that address for as long as it lasts.
+    pub guard: Option<SessionGuard>,
 }
 
 /// A session that is open on its worker.
@@ -129,7 +134,7 @@ impl Inner {
 impl Control {
     /// Opens a session. A failure, or dropping the future, leaves nothing
     /// behind: no place in a room, and no publisher that was taken over.
-    pub async fn open(&self, request: OpenRequest) -> Result<Opened, ControlError> {
+    pub async fn open(&self, mut request: OpenRequest) -> Result<Opened, ControlError> {
         let inner = &*self.0;
         if !self.accepting() {
             return Err(ControlError::ShuttingDown);
@@ -158,13 +163,7 @@ impl Control {
         if let Some(publisher) = &joined.publisher {
             check_codecs(&publisher.codecs(), &SessionCodecs::of(&request.negotiated))?;
         }
-        let session = Arc::new(Session::new(
-            id,
-            tag,
-            &joined.seat,
-            &request.negotiated,
-            request.client,
-        ));
+        let session = Arc::new(Session::new(id, tag, &joined.seat, &mut request));
         let link = &inner.workers.get(worker).ok_or(ControlError::Setup)?.link;
         let (tell, told) = oneshot::channel();
         let waiting = Waiting::Open {

@@ -108,6 +108,8 @@ struct State {
     connected: bool,
     closed: Option<CloseReason>,
     streams: Vec<super::events::StreamSlot>,
+    /// Counts the session of its address.
+    guard: Option<super::limits::SessionGuard>,
 }
 
 /// A session. Shared between the registry, its room and the requests about it.
@@ -125,6 +127,8 @@ pub struct Session {
     pub role: SessionRole,
     /// The address of the request that made it.
     pub client: IpAddr,
+    /// The mids of the answer's BUNDLE group.
+    pub bundle: Vec<String>,
     /// When it was made.
     pub created: Instant,
     key: OnceLock<SessionKey>,
@@ -139,9 +143,9 @@ impl Session {
         id: SessionId,
         tag: EntityTag,
         seat: &super::rooms::Seat,
-        negotiated: &Negotiated,
-        client: IpAddr,
+        request: &mut super::open::OpenRequest,
     ) -> Self {
+        let negotiated = &request.negotiated;
         Self {
             log_id: id.log_id(),
             id,
@@ -149,7 +153,8 @@ impl Session {
             room_name: seat.room_name.clone(),
             identity: seat.identity.clone(),
             role: seat.role,
-            client,
+            client: request.client,
+            bundle: std::mem::take(&mut request.bundle),
             created: Instant::now(),
             key: OnceLock::new(),
             state: Mutex::new(State {
@@ -162,6 +167,7 @@ impl Session {
                 connected: false,
                 closed: None,
                 streams: Vec::new(),
+                guard: request.guard.take(),
             }),
             activity: watch::Sender::new(Activity::Unknown),
             restarting: tokio::sync::Mutex::new(()),
@@ -251,6 +257,7 @@ impl Session {
         }
         state.closed = Some(reason);
         state.streams.clear();
+        state.guard = None;
         drop(state);
         self.set_activity(Activity::Closed);
         true

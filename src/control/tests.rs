@@ -21,7 +21,9 @@ fn publish(room: &str, identity: &str, sections: &[&[Codec]]) -> OpenRequest {
         join: Join::Publish(identity.into()),
         may_create: true,
         negotiated: negotiated(Direction::Publish, sections),
+        bundle: Vec::new(),
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        guard: None,
     }
 }
 
@@ -31,7 +33,9 @@ fn view(room: &str, identity: Option<&str>, sections: &[&[Codec]]) -> OpenReques
         join: Join::View(identity.map(Into::into)),
         may_create: true,
         negotiated: negotiated(Direction::View, sections),
+        bundle: Vec::new(),
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        guard: None,
     }
 }
 

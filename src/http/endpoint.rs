@@ -1,0 +1,250 @@
+//! The WHIP and WHEP endpoints (RFC 9725 §4.2, draft-ietf-wish-whep):
+//! `/whip/{room}[/{participant}]` and `/whep/{room}[/{participant}]`.
+
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use rand::Rng;
+
+use super::auth::Access;
+use super::body::require_media_type;
+use super::problem::{Kind, Problem};
+use super::session::SDP_FRAGMENT;
+use super::{App, links};
+use crate::control::{Join, OpenRequest, Opened};
+use crate::peer::negotiate::{Accepted, AnswerNames, Direction, Policy, read_offer};
+
+/// The media type of offers and answers.
+pub const SDP: &str = "application/sdp";
+
+/// Who publishes at `/whip/{room}` when neither the path nor the token says:
+/// one fixed name, so that a second POST to the same URL takes the stream over.
+pub const DEFAULT_IDENTITY: &str = "publisher";
+
+/// Room and participant of the path.
+#[derive(Debug)]
+pub(super) struct Target {
+    room: String,
+    participant: Option<String>,
+}
+
+impl Target {
+    /// Checks what the path says.
+    fn new(app: &App, mut names: Vec<String>) -> Result<Self, Problem> {
+        let limit = usize::from(app.0.config.limits.name_length);
+        for name in &names {
+            check_name(name, limit)?;
+        }
+        let participant = (names.len() > 1).then(|| names.pop()).flatten();
+        let room = names.pop().ok_or_else(|| Problem::not_found("room"))?;
+        Ok(Self { room, participant })
+    }
+}
+
+/// Refuses names that nobody could read or that would fill memory.
+fn check_name(name: &str, limit: usize) -> Result<(), Problem> {
+    let why = if name.len() > limit {
+        format!("longer than {limit} bytes")
+    } else if name.trim().is_empty() {
+        "empty".to_owned()
+    } else if name.chars().any(char::is_control) {
+        "made of control characters".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Problem::new(
+        Kind::Malformed,
+        format!("A room or participant name can't be {why}."),
+    ))
+}
+
+type Names = Result<Path<Vec<String>>, axum::extract::rejection::PathRejection>;
+
+fn target(app: &App, names: Names) -> Result<Target, Problem> {
+    let Path(names) = names
+        .map_err(|_| Problem::new(Kind::Malformed, "The path is not percent-encoded UTF-8."))?;
+    Target::new(app, names)
+}
+
+/// `POST /whip/…`: publish.
+pub(super) async fn publish(
+    State(app): State<App>,
+    names: Names,
+    request: Request,
+) -> Result<Response, Problem> {
+    let target = target(&app, names)?;
+    let access = app.authenticate(request.headers())?;
+    let identity = access
+        .publisher_identity(target.participant.as_deref())
+        .unwrap_or(DEFAULT_IDENTITY)
+        .to_owned();
+    access.may_publish(&target.room, &identity)?;
+    let join = Join::Publish(identity);
+    open(&app, target.room, join, &access, request).await
+}
+
+/// `POST /whep/…`: watch.
+pub(super) async fn watch(
+    State(app): State<App>,
+    names: Names,
+    request: Request,
+) -> Result<Response, Problem> {
+    let target = target(&app, names)?;
+    let access = app.authenticate(request.headers())?;
+    access.may_subscribe(&target.room)?;
+    let join = Join::View(target.participant);
+    open(&app, target.room, join, &access, request).await
+}
+
+/// Reads the offer, opens the session and answers.
+async fn open(
+    app: &App,
+    room: String,
+    join: Join,
+    access: &Access,
+    request: Request,
+) -> Result<Response, Problem> {
+    let client = app.client(&request);
+    require_media_type(
+        request.headers(),
+        SDP,
+        header::HeaderName::from_static("accept-post"),
+    )?;
+    let offer = app.read_body(request).await?;
+    let direction = match join {
+        Join::Publish(_) => Direction::Publish,
+        Join::View(_) => Direction::View,
+    };
+    let accepted = read_offer(&offer, direction, &Policy::default())?;
+    if direction == Direction::Publish {
+        for section in &accepted.negotiated.media {
+            access.may_publish_kind(section.kind)?;
+        }
+    }
+    let opened = open_session(app, room, join, access, &accepted, client).await?;
+    Ok(created(app, &accepted, &opened))
+}
+
+async fn open_session(
+    app: &App,
+    room: String,
+    join: Join,
+    access: &Access,
+    accepted: &Accepted,
+    client: IpAddr,
+) -> Result<Opened, Problem> {
+    let guard = app.0.sessions.enter(client)?;
+    let may_create = access.may_create_room(&room).is_ok();
+    let request = OpenRequest {
+        room,
+        join,
+        may_create,
+        negotiated: accepted.negotiated.clone(),
+        bundle: accepted.bundle_mids().to_vec(),
+        client,
+        guard: Some(guard),
+    };
+    Ok(app.0.control.open(request).await?)
+}
+
+/// The 201 with everything a client needs.
+fn created(app: &App, accepted: &Accepted, opened: &Opened) -> Response {
+    let session = &opened.session;
+    let log_id = session.log_id();
+    let names = AnswerNames {
+        session_id: rand::rng().next_u64(),
+        stream_id: log_id,
+        cname: log_id,
+    };
+    let answer = accepted.answer(&opened.context, &opened.local, &names);
+    let path = super::session::path(session.id());
+    let mut response = (StatusCode::CREATED, answer).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(SDP));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    insert(headers, header::LOCATION, &path);
+    insert(headers, header::ETAG, session.tag().as_str());
+    headers.insert("accept-patch", HeaderValue::from_static(SDP_FRAGMENT));
+    links::add_ice_servers(
+        headers,
+        &app.0.config.ice_servers,
+        log_id,
+        SystemTime::now(),
+    );
+    if session.direction() == Direction::View {
+        links::add_extensions(headers, &path);
+    }
+    response
+}
+
+/// Sets a field to text that this server made and that is a field value.
+pub(super) fn insert(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// `GET` on an endpoint: nothing to see (RFC 9725 §4.1).
+pub(super) async fn get(State(app): State<App>, names: Names) -> Result<StatusCode, Problem> {
+    target(&app, names)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `HEAD` on a WHEP endpoint tells what a POST would give.
+pub(super) async fn head(State(app): State<App>, names: Names) -> Result<Response, Problem> {
+    target(&app, names)?;
+    Ok((StatusCode::OK, [(header::CONTENT_TYPE, SDP)]).into_response())
+}
+
+/// `OPTIONS` that is no preflight: what the endpoint takes, and the ICE
+/// servers for whoever may use them (their credentials are not for strangers).
+pub(super) async fn options(
+    State(app): State<App>,
+    names: Names,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    target(&app, names)?;
+    let mut response = (
+        StatusCode::OK,
+        [
+            (header::ALLOW, "GET, HEAD, POST, OPTIONS"),
+            (header::HeaderName::from_static("accept-post"), SDP),
+        ],
+    )
+        .into_response();
+    if app.authenticate(&headers).is_ok() {
+        links::add_ice_servers(
+            response.headers_mut(),
+            &app.0.config.ice_servers,
+            "options",
+            SystemTime::now(),
+        );
+    }
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_bounded_and_readable() {
+        for good in [
+            "a",
+            "Zimmer 1",
+            "комната",
+            "🎥",
+            "a/b",
+            "..",
+            &"x".repeat(128),
+        ] {
+            assert!(check_name(good, 128).is_ok(), "{good}");
+        }
+        for bad in ["", " ", "a\u{0}", "a\nb", &"x".repeat(129)] {
+            assert_eq!(check_name(bad, 128).unwrap_err().status(), 400, "{bad:?}");
+        }
+    }
+}

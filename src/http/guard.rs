@@ -1,0 +1,54 @@
+//! What stands before every handler: rate limits, and problem documents for
+//! errors that the router itself makes.
+
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::App;
+use super::problem::{Kind, PROBLEM_JSON, Problem};
+
+/// Limits requests that change something, by client address (RFC 9725 §5).
+pub(super) async fn limit_rate(State(app): State<App>, request: Request, next: Next) -> Response {
+    if matches!(
+        *request.method(),
+        Method::POST | Method::PATCH | Method::DELETE
+    ) && let Err(refused) = app.0.requests.check(app.client(&request))
+    {
+        return Problem::from(refused).into_response();
+    }
+    next.run(request).await
+}
+
+/// Gives errors without a document one: the router's 404 and 405 (which keeps
+/// its `Allow`), and refusals of a path.
+pub(super) async fn explain(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let status = response.status();
+    let explained = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value == PROBLEM_JSON);
+    if explained || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let problem = match status {
+        StatusCode::NOT_FOUND => Problem::not_found("resource"),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            let allow = response.headers().get(header::ALLOW);
+            let allow = allow.and_then(|value| value.to_str().ok());
+            let allow = allow.unwrap_or_default().to_owned();
+            Problem::new(
+                Kind::MethodNotAllowed,
+                format!("This resource takes {}.", allow.replace(',', ", ")),
+            )
+            .field(header::ALLOW, &allow)
+        }
+        status if status.is_client_error() => {
+            Problem::new(Kind::Malformed, "The request can't be understood.")
+        }
+        _ => Problem::new(Kind::Internal, "The server failed to answer."),
+    };
+    problem.into_response()
+}

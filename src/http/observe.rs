@@ -1,0 +1,53 @@
+//! Logs and metrics of requests. Paths are logged as their pattern, because a
+//! session's URL is a capability.
+
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::Method;
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::{debug, warn};
+
+use super::App;
+
+/// The method as a label: a bounded set, whatever clients send.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+/// Logs and counts a request.
+pub(super) async fn layer(State(app): State<App>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = method_label(request.method());
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
+    let client = app.client(&request);
+    let response = next.run(request).await;
+    let status = response.status();
+    let took = started.elapsed();
+    metrics::counter!(
+        "weir_http_requests_total",
+        "route" => route.clone(), "method" => method, "status" => status.as_u16().to_string()
+    )
+    .increment(1);
+    metrics::histogram!("weir_http_request_seconds", "route" => route.clone())
+        .record(took.as_secs_f64());
+    let micros = took.as_micros() as u64;
+    if status.is_server_error() {
+        warn!(method, route, status = status.as_u16(), %client, micros, "request");
+    } else {
+        debug!(method, route, status = status.as_u16(), %client, micros, "request");
+    }
+    response
+}

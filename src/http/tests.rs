@@ -1,0 +1,385 @@
+//! The routes over fake workers. What clients see is proved case by case in
+//! `tests/conformance`; here stands what that suite can't bring about.
+
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request, StatusCode};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::*;
+use crate::config::{AuthMode, IceServer, Limit, Secret, StreamKey};
+use crate::control::ControlSettings;
+use crate::control::messages::{Event, InactiveReason, Refusal};
+use crate::control::testing::{FakeWorker, Mood, control_with};
+use crate::units::SessionKey;
+
+const OBS: &str = include_str!("../../tests/fixtures/offers/obs-32.2-h264.sdp");
+const PLAYER: &str = include_str!("../../tests/fixtures/offers/chromium-recvonly.sdp");
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: String,
+}
+
+impl Answer {
+    fn field(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+struct Server {
+    app: App,
+    control: Control,
+    workers: Vec<Arc<FakeWorker>>,
+}
+
+fn server(change: impl FnOnce(&mut Config)) -> Server {
+    let mut config = Config::default();
+    change(&mut config);
+    let (control, workers) = control_with(1, ControlSettings::from_config(&config));
+    let app = App::new(Arc::new(config), control.clone(), None);
+    Server {
+        app,
+        control,
+        workers,
+    }
+}
+
+impl Server {
+    async fn call(&self, method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        let response = self.app.router().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, 1 << 20).await.unwrap();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body: String::from_utf8(body.to_vec()).unwrap(),
+        }
+    }
+
+    async fn post(&self, path: &str, offer: &str) -> Answer {
+        let sdp = ("content-type", "application/sdp");
+        self.call("POST", path, &[sdp], offer).await
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_is_full_or_broken_gives_the_right_status() {
+    let server = server(|_| {});
+    for (mood, status, retry) in [
+        (Mood::Full, 503, true),
+        (Mood::Refusing(Refusal::Full), 503, true),
+        (Mood::Refusing(Refusal::Setup), 500, false),
+    ] {
+        server.workers[0].set_mood(mood);
+        let answer = server.post("/whip/r", OBS).await;
+        assert_eq!(answer.status, status, "{mood:?}");
+        assert_eq!(!answer.field("retry-after").is_empty(), retry);
+        assert_eq!(answer.field("content-type"), "application/problem+json");
+        assert_eq!(answer.field("access-control-allow-origin"), "*");
+    }
+    server.workers[0].set_mood(Mood::Willing);
+    assert_eq!(server.post("/whip/r", OBS).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_refused_restart_keeps_tag_and_session() {
+    let server = server(|_| {});
+    let opened = server.post("/whip/r", OBS).await;
+    let (path, tag) = (opened.field("location"), opened.field("etag"));
+    let restart = "a=ice-ufrag:newu\r\na=ice-pwd:newpasswordnewpasswordnew\r\n";
+    let fields = [
+        ("content-type", "application/trickle-ice-sdpfrag"),
+        ("if-match", "*"),
+    ];
+    server.workers[0].set_mood(Mood::Refusing(Refusal::Setup));
+    let refused = server.call("PATCH", path, &fields, restart).await;
+    assert_eq!(refused.status, 500);
+    server.workers[0].set_mood(Mood::Willing);
+    let trickle = "a=ice-ufrag:Wf78\r\na=ice-pwd:Hdi5ydYlM9vhD2rhzwPtWL\r\na=end-of-candidates\r\n";
+    let fields = [
+        ("content-type", "application/trickle-ice-sdpfrag"),
+        ("if-match", tag),
+    ];
+    let trickled = server.call("PATCH", path, &fields, trickle).await;
+    assert_eq!(trickled.status, 204, "{}", trickled.body);
+}
+
+#[tokio::test]
+async fn each_address_has_its_number_of_sessions() {
+    let server = server(|config| config.limits.sessions_per_address = Limit(1));
+    let first = server.post("/whip/r", OBS).await;
+    assert_eq!(first.status, 201);
+    let second = server.post("/whip/s", OBS).await;
+    assert_eq!(second.status, 429);
+    assert!(!second.field("retry-after").is_empty());
+    let path = first.field("location");
+    assert_eq!(server.call("DELETE", path, &[], "").await.status, 200);
+    assert_eq!(server.post("/whip/s", OBS).await.status, 201);
+}
+
+#[tokio::test]
+async fn requests_that_change_something_are_limited_and_reading_is_not() {
+    let server = server(|config| {
+        config.limits.requests_per_second = Limit(1);
+        config.limits.requests_burst = 2;
+    });
+    for _ in 0..2 {
+        assert_eq!(server.post("/whip/r", "x").await.status, 400);
+    }
+    assert_eq!(server.post("/whip/r", "x").await.status, 429);
+    let rooms = server.call("GET", "/api/rooms", &[], "").await;
+    assert_eq!(rooms.status, 200);
+}
+
+fn with_tokens(config: &mut Config) {
+    config.auth.mode = AuthMode::Token;
+    config.auth.keys.insert(
+        "api".into(),
+        Secret::new("a-secret-of-sufficient-length-for-hmac"),
+    );
+    config.auth.stream_keys.push(StreamKey {
+        key: Secret::new("obs-key"),
+        room: "r".into(),
+        identity: None,
+        publish: true,
+        subscribe: false,
+    });
+    config.ice_servers.push(IceServer {
+        urls: vec!["turn:turn.example.org".into()],
+        username: "user".into(),
+        credential: Secret::new("pass"),
+        secret: Secret::default(),
+        ttl: Duration::from_secs(3600),
+    });
+}
+
+#[tokio::test]
+async fn a_stream_key_publishes_in_its_room_only() {
+    let server = server(with_tokens);
+    let fields = [
+        ("content-type", "application/sdp"),
+        ("authorization", "Bearer obs-key"),
+    ];
+    let opened = server.call("POST", "/whip/r", &fields, OBS).await;
+    assert_eq!(opened.status, 201);
+    assert!(opened.field("link").contains("username=\"user\""));
+    let elsewhere = server.call("POST", "/whip/s", &fields, OBS).await;
+    assert_eq!(elsewhere.status, 403);
+    assert_eq!(elsewhere.json()["status"], 403);
+    let watching = server.call("POST", "/whep/r", &fields, PLAYER).await;
+    assert_eq!(watching.status, 403);
+    // Whose identity is not said publishes under the default one.
+    let room = &server.control.overview().await.rooms[0];
+    assert_eq!(room.participants[0].identity, DEFAULT_IDENTITY);
+}
+
+#[tokio::test]
+async fn turn_credentials_are_not_for_strangers() {
+    let server = server(with_tokens);
+    let stranger = server.call("OPTIONS", "/whip/r", &[], "").await;
+    assert_eq!(stranger.status, 200);
+    assert_eq!(stranger.field("link"), "");
+    let known = [("authorization", "Bearer obs-key")];
+    let known = server.call("OPTIONS", "/whip/r", &known, "").await;
+    assert!(known.field("link").contains("rel=\"ice-server\""));
+    let list = server.call("GET", "/api/rooms", &[], "").await;
+    assert_eq!(list.status, 401);
+}
+
+#[tokio::test]
+async fn a_session_url_is_enough_unless_the_configuration_says_otherwise() {
+    for (capability, status) in [(true, 200), (false, 401)] {
+        let server = server(|config| {
+            with_tokens(config);
+            config.auth.session_url_is_capability = capability;
+        });
+        let fields = [
+            ("content-type", "application/sdp"),
+            ("authorization", "Bearer obs-key"),
+        ];
+        let opened = server.call("POST", "/whip/r", &fields, OBS).await;
+        let path = opened.field("location");
+        let wrong = [("authorization", "Bearer wrong")];
+        assert_eq!(server.call("DELETE", path, &wrong, "").await.status, 401);
+        assert_eq!(server.call("DELETE", path, &[], "").await.status, status);
+    }
+}
+
+#[tokio::test]
+async fn an_event_stream_tells_a_codec_mismatch_and_ends_with_its_session() {
+    let server = server(|_| {});
+    let opened = server.post("/whep/r", PLAYER).await;
+    assert_eq!(opened.status, 201);
+    let path = opened.field("location").to_owned();
+    assert!(opened.field("link").contains(&format!("<{path}/events>")));
+    let events = format!("{path}/events");
+    let json = ("content-type", "application/json");
+    let bad = server.call("POST", &events, &[json], "[\"layers\"]").await;
+    assert_eq!(bad.status, 400);
+    let wanted = "[\"active\",\"inactive\",\"viewercount\"]";
+    let stream = server.call("POST", &events, &[json], wanted).await;
+    assert_eq!(stream.status, 201);
+    let stream = stream.field("location").to_owned();
+    let session = server
+        .control
+        .session(&path.trim_start_matches("/session/").into())
+        .unwrap();
+    let worker = server.workers[0].clone();
+    let tell = tokio::spawn(async move {
+        let key: SessionKey = session.key().unwrap();
+        worker.say(Event::ViewerInactive {
+            key,
+            why: InactiveReason::Codec {
+                kind: crate::units::MediaKind::Video,
+                publishes: crate::codec::Codec::H265,
+            },
+        });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        worker.say(Event::ViewerActive { key });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        worker.say(Event::Closed {
+            key,
+            reason: crate::control::messages::CloseReason::PeerClosed,
+        });
+    });
+    // The body ends because the session does.
+    let told = server.call("GET", &stream, &[], "").await;
+    tell.await.unwrap();
+    assert_eq!(told.status, 200);
+    assert_eq!(told.field("content-type"), "text/event-stream");
+    let inactive = told.body.find("event: inactive").unwrap();
+    let active = told.body.find("event: active").unwrap();
+    assert!(inactive < active, "{}", told.body);
+    assert!(
+        told.body.contains("\"publishes\":\"H265\""),
+        "{}",
+        told.body
+    );
+    assert!(told.body.contains("\"viewercount\":1"), "{}", told.body);
+    assert_eq!(server.call("GET", &stream, &[], "").await.status, 404);
+    assert_eq!(
+        server.call("POST", &events, &[json], wanted).await.status,
+        404
+    );
+}
+
+#[tokio::test]
+async fn pages_and_health_are_served() {
+    let server = server(|_| {});
+    for path in ["/", "/publish/r", "/publish/r/p", "/watch/r", "/watch/r/p"] {
+        let page = server.call("GET", path, &[], "").await;
+        assert_eq!(page.status, 200, "{path}");
+        assert_eq!(page.field("content-type"), "text/html; charset=utf-8");
+        assert!(
+            page.field("content-security-policy")
+                .contains("script-src 'self'")
+        );
+    }
+    let script = server.call("GET", "/assets/watch.js", &[], "").await;
+    assert_eq!(
+        script.field("content-type"),
+        "text/javascript; charset=utf-8"
+    );
+    assert_eq!(
+        server
+            .call("GET", "/assets/nothing.js", &[], "")
+            .await
+            .status,
+        404
+    );
+    assert_eq!(server.call("GET", "/healthz", &[], "").await.status, 200);
+    assert_eq!(server.call("GET", "/readyz", &[], "").await.status, 200);
+    server.control.shutdown(Duration::from_secs(1)).await;
+    assert_eq!(server.call("GET", "/readyz", &[], "").await.status, 503);
+    assert_eq!(server.post("/whip/r", OBS).await.status, 503);
+}
+
+/// A listener on a free port with these time-outs.
+async fn listening(
+    change: impl FnOnce(&mut Config),
+) -> (
+    std::net::SocketAddr,
+    CancellationToken,
+    tokio::task::JoinHandle<()>,
+) {
+    let server = server(|config| {
+        config.http.listen = "127.0.0.1:0".parse().unwrap();
+        change(config);
+    });
+    let http = &server.app.0.config.http;
+    let bound = HttpServer::bind(http, server.app.router()).await.unwrap();
+    let address = bound.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(bound.serve(stop.clone(), Duration::from_millis(200)));
+    (address, stop, task)
+}
+
+#[tokio::test]
+async fn slow_headers_and_slow_bodies_are_cut_off() {
+    let (address, _stop, _task) = listening(|config| {
+        config.http.header_timeout = Duration::from_millis(100);
+        config.http.body_timeout = Duration::from_millis(100);
+    })
+    .await;
+    let mut half = tokio::net::TcpStream::connect(address).await.unwrap();
+    half.write_all(b"GET /healthz HTTP/1.1\r\nHost:")
+        .await
+        .unwrap();
+    let mut rest = Vec::new();
+    let wait = Duration::from_secs(5);
+    tokio::time::timeout(wait, half.read_to_end(&mut rest))
+        .await
+        .expect("closed")
+        .ok();
+    assert!(!String::from_utf8_lossy(&rest).contains("200"));
+
+    let mut body = tokio::net::TcpStream::connect(address).await.unwrap();
+    body.write_all(
+        b"POST /whip/r HTTP/1.1\r\nHost: x\r\nContent-Type: application/sdp\r\nContent-Length: 99\r\n\r\nv=0",
+    )
+    .await
+    .unwrap();
+    let mut rest = vec![0; 1024];
+    let n = tokio::time::timeout(wait, body.read(&mut rest))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&rest[..n]).starts_with("HTTP/1.1 408"));
+}
+
+#[tokio::test]
+async fn stopping_closes_idle_connections_and_ends() {
+    let (address, stop, task) = listening(|_| {}).await;
+    let mut idle = tokio::net::TcpStream::connect(address).await.unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let mut buffer = vec![0; 1024];
+    let n = idle.read(&mut buffer).await.unwrap();
+    assert!(String::from_utf8_lossy(&buffer[..n]).starts_with("HTTP/1.1 200"));
+    stop.cancel();
+    tokio::time::timeout(Duration::from_secs(5), task)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(idle.read(&mut buffer).await.unwrap_or(0), 0);
+    assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}
