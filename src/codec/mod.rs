@@ -101,3 +101,10 @@ impl fmt::Display for Codec {
         f.write_str(self.name())
     }
 }
+
+#[cfg(test)]
+mod cross_check_tests;
+#[cfg(test)]
+mod fixture_tests;
+#[cfg(test)]
+mod mutation_tests;

@@ -14,11 +14,11 @@ pub struct Toc {
 /// Reads an Opus packet; `None` when it is empty or breaks a rule on its
 /// duration: no frames, or more than 120 ms (RFC 6716 §3.2.5).
 pub fn parse(payload: &[u8]) -> Option<Toc> {
-    const MAX_SAMPLES: u16 = 5760;
+    const MAX_SAMPLES: u32 = 5760;
     let toc = *payload.first()?;
     let config = toc >> 3;
     // Table 2, in samples at 48 kHz.
-    let frame = match (config, config & 3) {
+    let frame: u32 = match (config, config & 3) {
         (0..=11, 0) => 480,
         (0..=11, 1) => 960,
         (0..=11, 2) => 1920,
@@ -29,11 +29,11 @@ pub fn parse(payload: &[u8]) -> Option<Toc> {
     let frames = match toc & 3 {
         0 => 1,
         1 | 2 => 2,
-        _ => u16::from(payload.get(1)? & 0x3f),
+        _ => u32::from(payload.get(1)? & 0x3f),
     };
     let samples = frames * frame;
     (1..=MAX_SAMPLES).contains(&samples).then_some(Toc {
-        samples,
+        samples: samples as u16,
         stereo: toc & 4 != 0,
         silent: payload.len() <= 2,
     })
@@ -74,6 +74,7 @@ mod tests {
         );
         assert_eq!(samples(&[0x7b, 6, 0]), Some(5760), "120 ms");
         assert_eq!(samples(&[0x7b, 7, 0]), None, "140 ms is not allowed");
+        assert_eq!(samples(&[0x1b, 0x3f, 0]), None, "63 of 60 ms");
         assert_eq!(samples(&[0x7b, 0, 0]), None, "no frames are not allowed");
         assert_eq!(samples(&[0x7b]), None, "the count is missing");
         assert_eq!(samples(&[]), None);

@@ -13,7 +13,7 @@ pub struct PacketInfo {
     /// time-stamp) say so, the first one is the start.
     pub starts_keyframe: bool,
     /// Belongs to a keyframe, as far as the packet itself can tell: later
-    /// packets of a VP8 or AV1 keyframe can't.
+    /// packets of a VP8 or AV1 keyframe can't, nor can upper spatial layers.
     pub keyframe: bool,
     /// Has the beginning of a frame. For H.264 and H.265 also true for
     /// parameter sets, SEI and delimiters, which stand ahead of a picture.

@@ -198,24 +198,27 @@ pub fn inspect(payload: &[u8]) -> PacketInfo {
         return PacketInfo::default();
     };
     let layers = d.layers.unwrap_or_default();
-    // RFC 9628 §4.2: without P, the base layer's frame is a keyframe; the upper layers'
-    // frames of the same picture are predicted from it only.
-    let keyframe = !d.inter_picture;
-    let starts_keyframe = keyframe && d.starts_frame && d.is_base();
-    let size = d.structure.and_then(|s| s.largest());
+    let frame = payload.get(d.len..).unwrap_or_default();
+    // RFC 9628 §4.2: without P, the base layer's frame is a keyframe. An upper layer's frame
+    // without P may only mean that this layer begins.
+    let mut keyframe = !d.inter_picture && d.is_base();
+    let mut size = d.structure.and_then(|s| s.largest());
+    if keyframe && d.starts_frame && size.is_none() {
+        size = keyframe_size(frame);
+    }
+    // FFmpeg never sets P, nor any other field: there the frame itself has to tell.
+    if d.picture_id.is_none() && d.layers.is_none() && d.structure.is_none() {
+        keyframe &= d.starts_frame && size.is_some();
+    }
     PacketInfo {
-        starts_keyframe,
+        starts_keyframe: keyframe && d.starts_frame,
         keyframe,
         starts_frame: d.starts_frame,
         ends_frame: d.ends_frame,
         spatial: layers.spatial,
         temporal: layers.temporal,
         switch_up: layers.switch_up,
-        size: if starts_keyframe && size.is_none() {
-            payload.get(d.len..).and_then(keyframe_size)
-        } else {
-            size
-        },
+        size,
         ..PacketInfo::default()
     }
 }

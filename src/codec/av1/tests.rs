@@ -75,10 +75,10 @@ fn layers_of_the_extension() {
 /// Writes bits for sequence headers with every branch taken.
 fn bits(fields: &[(u64, u32)]) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut used = 0;
+    let mut used = 0usize;
     for &(value, count) in fields {
         for bit in (0..count).rev() {
-            if used % 8 == 0 {
+            if used.is_multiple_of(8) {
                 out.push(0);
             }
             *out.last_mut().unwrap() |= ((value >> bit & 1) as u8) << (7 - used % 8);

@@ -10,7 +10,7 @@ struct Bits {
 impl Bits {
     fn put(mut self, value: u32, count: u32) -> Self {
         for bit in (0..count).rev() {
-            if self.used % 8 == 0 {
+            if self.used.is_multiple_of(8) {
                 self.bytes.push(0);
             }
             *self.bytes.last_mut().unwrap() |= ((value >> bit & 1) as u8) << (7 - self.used % 8);
@@ -263,7 +263,8 @@ fn limits() {
     full = full.all(&[0; 63], 2).put(3, 2).all(&[S; 64 * 32], 2);
     // chain_cnt = ns(33) of 32: six bits, the last value.
     full = full
-        .put(0, 64)
+        .put(0, 32)
+        .put(0, 32)
         .put(0b111111, 6)
         .all(&[31; 32], 5)
         .all(&[15; 64 * 32], 4);

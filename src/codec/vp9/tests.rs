@@ -70,16 +70,27 @@ fn flexible_with_references() {
 fn keyframe_starts_at_the_base_layer_only() {
     // B without P, spatial layer 1.
     let upper = inspect(&[0b0010_1000, 0b0000_0011, 0, 0xaa]);
-    assert!(upper.keyframe && !upper.starts_keyframe && upper.starts_frame);
+    assert!(!upper.keyframe && !upper.starts_keyframe && upper.starts_frame);
     // No layers, later packet of a keyframe.
-    let later = inspect(&[0x04, 0xaa]);
+    let later = inspect(&[0x84, 0x11, 0xaa]);
     assert!(later.keyframe && !later.starts_keyframe && later.ends_frame);
     // No layers, first packet: the size comes from the frame.
-    let mut payload = vec![0x08];
-    payload.extend(KEY_320X180);
-    let info = inspect(&payload);
+    let info = inspect(&[&[0x88, 0x11], &KEY_320X180[..]].concat());
     assert!(info.starts_keyframe);
     assert_eq!(info.size, Some((320, 180)));
+    // Encrypted end to end: the descriptor alone decides.
+    let info = inspect(&[0x88, 0x11, 0x86, 0x55, 0x55]);
+    assert!(info.starts_keyframe && info.size.is_none());
+}
+
+#[test]
+fn a_descriptor_without_fields_leaves_it_to_the_frame() {
+    let info = inspect(&[&[0x0c], &KEY_320X180[..]].concat());
+    assert!(info.starts_keyframe);
+    assert_eq!(info.size, Some((320, 180)));
+    let inter = inspect(&[0x0c, 0x86, 0x00, 0x40, 0x92]);
+    assert!(!inter.keyframe && inter.starts_frame && inter.ends_frame);
+    assert!(!inspect(&[0x04, 0xaa]).keyframe);
 }
 
 #[test]

@@ -183,8 +183,11 @@ fn write_layers(out: &mut String, media: &MediaLine) {
         return;
     }
     for layer in &media.layers {
-        let parameters = layer.parameters(|pt| media.payloads.iter().any(|p| p.pt == pt));
-        let _ = write!(out, "a=rid:{} recv{parameters}\r\n", layer.rid);
+        let _ = write!(out, "a=rid:{} recv", layer.rid);
+        if !layer.restrictions.is_empty() {
+            let _ = write!(out, " {}", layer.restrictions);
+        }
+        out.push_str("\r\n");
     }
     out.push_str("a=simulcast:recv ");
     for (index, layer) in media.layers.iter().enumerate() {

@@ -15,6 +15,7 @@ mod codecs;
 mod error;
 mod extensions;
 pub mod fragment;
+mod matching;
 mod offer;
 mod simulcast;
 mod ssrcs;

@@ -9,9 +9,6 @@ mod viewing;
 
 use std::collections::HashMap;
 
-use crate::codec::Codec;
-use crate::units::MediaKind;
-
 use super::*;
 
 /// Every captured offer, with the endpoint that it was sent to.
@@ -116,6 +113,7 @@ fn publish(sdp: &str) -> Result<Accepted, NegotiateError> {
     read_offer(sdp, Direction::Publish, &Policy::default())
 }
 
+#[allow(dead_code)]
 fn view(sdp: &str) -> Result<Accepted, NegotiateError> {
     read_offer(sdp, Direction::View, &Policy::default())
 }
@@ -247,31 +245,4 @@ impl Lines {
             .filter_map(|v| v.strip_prefix(&start))
             .collect()
     }
-}
-
-/// A section of a made-up offer.
-fn made(kind: &str, mid: &str, way: &str, formats: &str, attributes: &[&str]) -> String {
-    let mut text = format!(
-        "m={kind} 9 UDP/TLS/RTP/SAVPF {formats}\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\na={way}\r\n"
-    );
-    for attribute in attributes {
-        text.push_str("a=");
-        text.push_str(attribute);
-        text.push_str("\r\n");
-    }
-    text
-}
-
-const OPUS: &[&str] = &["rtpmap:111 opus/48000/2"];
-const VP8: &[&str] = &["rtpmap:96 VP8/90000"];
-
-/// A made-up offer of sections, with the transport at session level.
-fn made_offer(group: &str, sections: &[String]) -> String {
-    format!(
-        "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:{group}\r\n\
-         a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuv\r\n\
-         a=fingerprint:sha-256 {}\r\na=setup:actpass\r\n{}",
-        vec!["AB"; 32].join(":"),
-        sections.concat()
-    )
 }
