@@ -1,0 +1,1 @@
+"""Publishers and viewers that run as processes of their own."""

@@ -1,0 +1,1 @@
+"""Drives real clients against the real binary and judges what they decode."""

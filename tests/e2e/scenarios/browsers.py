@@ -1,0 +1,58 @@
+"""Browsers publish and browsers watch, codec by codec."""
+
+from harness.scenario import Env, scenario
+from harness.verdict import Wrong
+
+from .common import CODECS, publish, see, watch
+
+PAIRS = [
+    ("chromium", "chromium", "VP8", False),
+    ("chromium", "chromium", "VP9", False),
+    ("chromium", "chromium", "H264", False),
+    ("chromium", "chromium", "AV1", True),
+    ("chromium", "firefox", "VP8", False),
+    ("chromium", "firefox", "H264", False),
+    ("firefox", "chromium", "VP8", False),
+    ("firefox", "firefox", "VP8", True),
+]
+
+
+def add(publisher: str, viewer: str, codec: str, heavy: bool) -> None:
+    """Registers one pair."""
+
+    @scenario(f"{publisher} {codec} -> {viewer}", heavy)
+    async def run(env: Env) -> None:
+        fps = 15 if codec == "AV1" else 20
+        p = await publish(env, publisher, codec=CODECS[codec], fps=fps)
+        w = await watch(env, viewer)
+        row = env.row()
+        await see(env, w, row, fps=fps)
+        if row.codec.upper() != codec:
+            row.faults.append(f"the viewer decoded {row.codec!r}")
+        if p.errors:
+            row.faults.append(f"publisher's console: {p.errors[:3]}")
+        env.check(row)
+        status = await w.call("stop", "w")
+        if status != 200 or await p.call("stop", "p") != 200:
+            raise Wrong(f"DELETE gave {status}")
+
+
+for pair in PAIRS:
+    add(*pair)
+
+
+@scenario("chromium VP8 simulcast -> chromium")
+async def simulcast(env: Env) -> None:
+    layers = [
+        {"rid": "l", "scaleResolutionDownBy": 4, "maxBitrate": 150000},
+        {"rid": "m", "scaleResolutionDownBy": 2, "maxBitrate": 400000},
+        {"rid": "h", "scaleResolutionDownBy": 1, "maxBitrate": 1200000},
+    ]
+    await publish(env, "chromium", codec=CODECS["VP8"], width=1280, height=720, fps=15, layers=layers)
+    w = await watch(env, "chromium")
+    row = env.row()
+    report = await see(env, w, row, seconds=9, fps=15)
+    # The best layer starts when the publisher's own estimate allows it; by the end it must be there.
+    if report["frames"] and report["frames"][-1][3] != 1280:
+        row.faults.append(f"the best layer was not forwarded: {report['sizes']}")
+    env.check(row)

@@ -1,0 +1,225 @@
+// A plain WHIP publisher and WHEP viewer for the tests, kept to what the standards say, with hooks to look inside.
+// Everything hangs on `window.e2e`; the harness calls it and gets JSON back.
+import { draw, observe } from "./pattern.js";
+
+const now = () => performance.timeOrigin + performance.now();
+const sleep = (ms) => new Promise((r) => setTimeout(r, ms));
+const clients = new Map();
+
+async function gathered(pc, limit = 2000) {
+  if (pc.iceGatheringState === "complete") return;
+  await Promise.race([
+    new Promise((r) =>
+      pc.addEventListener("icegatheringstatechange", () => pc.iceGatheringState === "complete" && r()),
+    ),
+    sleep(limit),
+  ]);
+}
+
+async function connected(pc, limit) {
+  const end = now() + limit;
+  while (pc.connectionState !== "connected") {
+    if (pc.connectionState === "failed" || now() > end) throw new Error(`connection ${pc.connectionState}, ice ${pc.iceConnectionState}`);
+    await sleep(10);
+  }
+}
+
+/** POST the offer, apply the answer. `tcpOnly` takes the server's UDP candidates away, as a firewall would. */
+async function exchange(client, url, options) {
+  const { pc } = client;
+  await pc.setLocalDescription(await pc.createOffer());
+  if (options.gather !== false) await gathered(pc);
+  client.postedAt = now();
+  const headers = { "Content-Type": "application/sdp" };
+  if (options.token) headers.Authorization = `Bearer ${options.token}`;
+  const response = await fetch(url, { method: "POST", headers, body: pc.localDescription.sdp });
+  const body = await response.text();
+  if (response.status !== 201) throw new Error(`POST ${url}: ${response.status} ${body}`);
+  client.session = new URL(response.headers.get("Location"), url).href;
+  client.etag = response.headers.get("ETag");
+  client.answer = body;
+  if (options.tcpOnly) {
+    const lines = body.split("\r\n");
+    if (!lines.some((l) => /^a=candidate:\S+ \d+ tcp /i.test(l))) throw new Error("no TCP candidate in the answer");
+    client.answer = lines.filter((l) => !/^a=candidate:\S+ \d+ udp /i.test(l)).join("\r\n");
+  }
+  await pc.setRemoteDescription({ type: "answer", sdp: client.answer });
+  await connected(pc, options.limit ?? 10000);
+  client.connectedAt = now();
+}
+
+function prefer(transceiver, kind, codec) {
+  if (!codec) return;
+  const all = RTCRtpReceiver.getCapabilities(kind).codecs;
+  const name = codec.mime.toLowerCase();
+  let chosen = all.filter((c) => c.mimeType.toLowerCase() === name);
+  if (codec.fmtp) chosen = chosen.filter((c) => (c.sdpFmtpLine ?? "").includes(codec.fmtp));
+  if (!chosen.length) throw new Error(`this browser has no ${codec.mime} ${codec.fmtp ?? ""}`);
+  const helpers = all.filter((c) => /\/(rtx)$/.test(c.mimeType));
+  transceiver.setCodecPreferences([...chosen, ...helpers]);
+}
+
+/** Publishes the pattern and a tone. Options: id, url, codec {mime, fmtp}, width, height, fps, hz, first, bitrate. */
+async function publish(options) {
+  const { id, url, width = 640, height = 360, fps = 20, hz = 440, first = 0, bitrate = 900000 } = options;
+  const canvas = document.createElement("canvas");
+  canvas.width = width;
+  canvas.height = height;
+  document.body.append(canvas);
+  const ctx = canvas.getContext("2d", { alpha: false });
+  let counter = first;
+  draw(ctx, width, height, counter, Math.floor(now()));
+  const stream = canvas.captureStream(fps);
+  const video = stream.getVideoTracks()[0];
+  const timer = setInterval(() => draw(ctx, width, height, ++counter, Math.floor(now())), 1000 / fps);
+
+  const audio = new AudioContext({ sampleRate: 48000 });
+  await audio.resume();
+  const oscillator = audio.createOscillator();
+  oscillator.frequency.value = hz;
+  const gain = audio.createGain();
+  gain.gain.value = 0.4;
+  const sink = audio.createMediaStreamDestination();
+  oscillator.connect(gain).connect(sink);
+  oscillator.start();
+
+  const pc = new RTCPeerConnection();
+  const client = { pc, stop: () => (clearInterval(timer), audio.close(), canvas.remove()) };
+  clients.set(id, client);
+  const at = pc.addTransceiver(sink.stream.getAudioTracks()[0], { direction: "sendonly", streams: [stream] });
+  const encodings = options.layers ?? [{ maxBitrate: bitrate }];
+  const vt = pc.addTransceiver(video, { direction: "sendonly", streams: [stream], sendEncodings: encodings });
+  prefer(vt, "video", options.codec);
+  prefer(at, "audio", options.audioCodec);
+  await exchange(client, url, options);
+  const parameters = vt.sender.getParameters();
+  parameters.degradationPreference = "maintain-resolution";
+  await vt.sender.setParameters(parameters).catch(() => {});
+  return { session: client.session, connectMs: client.connectedAt - client.postedAt, connectedAt: client.connectedAt };
+}
+
+/** Watches and notes every decoded picture. Options: id, url, video (codec preference). */
+async function watch(options) {
+  const pc = new RTCPeerConnection();
+  const element = document.createElement("video");
+  element.autoplay = true;
+  element.playsInline = true;
+  document.body.append(element);
+  const client = { pc, element, frames: [], unreadable: 0, sizes: {}, stop: () => element.remove() };
+  clients.set(options.id, client);
+  const stream = new MediaStream();
+  pc.addEventListener("track", (e) => {
+    client.streams = (client.streams ?? []).concat(e.streams.map((s) => s.id));
+    stream.addTrack(e.track);
+    element.srcObject = stream;
+    element.play().catch(() => {});
+    if (e.track.kind === "audio") listen(client, stream);
+  });
+  const vt = pc.addTransceiver("video", { direction: "recvonly" });
+  const at = pc.addTransceiver("audio", { direction: "recvonly" });
+  prefer(vt, "video", options.codec);
+  prefer(at, "audio", options.audioCodec);
+  observe(element, client);
+  await exchange(client, options.url, options);
+  return { session: client.session, connectMs: client.connectedAt - client.postedAt };
+}
+
+function listen(client, stream) {
+  const audio = new AudioContext({ sampleRate: 48000 });
+  audio.resume();
+  client.analyser = audio.createAnalyser();
+  client.analyser.fftSize = 8192;
+  client.analyser.smoothingTimeConstant = 0;
+  // Chromium feeds a remote track into WebAudio only while a media element plays it; the page's video element does.
+  audio.createMediaStreamSource(new MediaStream(stream.getAudioTracks())).connect(client.analyser);
+  client.audioContext = audio;
+}
+
+/** The strongest frequency heard now and its level in dBFS; a few looks, since one may fall into a gap. */
+async function tone(id) {
+  const { analyser, audioContext } = clients.get(id);
+  const heard = [];
+  const bins = new Float32Array(analyser.frequencyBinCount);
+  for (let look = 0; look < 5; look++) {
+    analyser.getFloatFrequencyData(bins);
+    let best = 2;
+    for (let i = 2; i < bins.length - 1; i++) if (bins[i] > bins[best]) best = i;
+    const [a, b, c] = [bins[best - 1], bins[best], bins[best + 1]];
+    const shift = Number.isFinite(a + b + c) && a - 2 * b + c !== 0 ? (0.5 * (a - c)) / (a - 2 * b + c) : 0;
+    heard.push({ hz: ((best + shift) * audioContext.sampleRate) / analyser.fftSize, db: Number.isFinite(b) ? b : -200 });
+    await sleep(120);
+  }
+  return heard;
+}
+
+async function pair(pc) {
+  const report = await pc.getStats();
+  let transport = null;
+  report.forEach((s) => (transport = s.type === "transport" ? s : transport));
+  let chosen = transport && report.get(transport.selectedCandidatePairId);
+  // Firefox has no transport report: the pair in use is the one that is nominated and selected.
+  report.forEach((s) => (chosen ??= s.type === "candidate-pair" && s.selected ? s : null));
+  const local = chosen && report.get(chosen.localCandidateId);
+  const remote = chosen && report.get(chosen.remoteCandidateId);
+  return chosen && { local: `${local?.address ?? ""}:${local?.port}`, port: local?.port, protocol: local?.protocol, remote: `${remote?.address}:${remote?.port}`, rtt: chosen.currentRoundTripTime };
+}
+
+/** What the harness reads of a client: pictures, state, codecs and counters from the browser itself. */
+async function report(id) {
+  const c = clients.get(id);
+  const out = { state: c.pc.connectionState, frames: c.frames, unreadable: c.unreadable, sizes: c.sizes, postedAt: c.postedAt, connectedAt: c.connectedAt, streams: c.streams, rtp: [], pair: await pair(c.pc) };
+  const stats = await c.pc.getStats();
+  stats.forEach((s) => {
+    if (s.type !== "inbound-rtp" && s.type !== "outbound-rtp") return;
+    const codec = s.codecId && stats.get(s.codecId);
+    out.rtp.push({ ...s, codec: codec?.mimeType, fmtp: codec?.sdpFmtpLine });
+  });
+  return out;
+}
+
+/** Forgets the pictures seen so far. */
+function clear(id) {
+  Object.assign(clients.get(id), { frames: [], unreadable: 0, sizes: {} });
+}
+
+/** ICE restart as RFC 9725 section 4.3.3 wants it: PATCH with new credentials, answered by new credentials. */
+async function restartIce(id) {
+  const c = clients.get(id);
+  c.pc.restartIce();
+  await c.pc.setLocalDescription(await c.pc.createOffer({ iceRestart: true }));
+  await gathered(c.pc);
+  const sdp = c.pc.localDescription.sdp;
+  const line = (name, text = sdp) => text.match(new RegExp(`^a=${name}:(.*?)\\r?$`, "m"))[1];
+  const mid = line("mid");
+  const media = sdp.match(/^m=.*?\r?$/m)[0].trim();
+  const candidates = [...sdp.split(/^m=/m)[1].matchAll(/^a=(candidate:.*?|end-of-candidates)\r?$/gm)].map((m) => `a=${m[1]}`);
+  const fragment = [`a=ice-ufrag:${line("ice-ufrag")}`, `a=ice-pwd:${line("ice-pwd")}`, media, `a=mid:${mid}`, ...candidates, ""].join("\r\n");
+  const response = await fetch(c.session, {
+    method: "PATCH",
+    headers: { "Content-Type": "application/trickle-ice-sdpfrag", "If-Match": '"*"' },
+    body: fragment,
+  });
+  const body = await response.text();
+  if (response.status !== 200) throw new Error(`PATCH: ${response.status} ${body}`);
+  const answer = c.answer
+    .replace(/^a=ice-ufrag:.*$/gm, `a=ice-ufrag:${line("ice-ufrag", body)}`)
+    .replace(/^a=ice-pwd:.*$/gm, `a=ice-pwd:${line("ice-pwd", body)}`);
+  const oldEtag = c.etag;
+  c.etag = response.headers.get("ETag");
+  await c.pc.setRemoteDescription({ type: "answer", sdp: answer });
+  return { oldEtag, etag: c.etag, body };
+}
+
+/** Ends a client: DELETE of the session as a good client does, or a plain vanishing when `rude`. */
+async function stop(id, rude) {
+  const c = clients.get(id);
+  clients.delete(id);
+  let status = null;
+  if (!rude && c.session) status = (await fetch(c.session, { method: "DELETE" })).status;
+  c.pc.close();
+  c.stop();
+  return status;
+}
+
+window.e2e = { publish, watch, tone, report, clear, restartIce, stop };
+window.ready = true;
