@@ -178,14 +178,21 @@ impl Loader {
         Ok(self)
     }
 
-    /// Takes a flag of the command line (`flag` with its dashes) for `key`.
-    pub fn flag(
-        &mut self,
-        flag: &str,
-        key: &str,
-        value: impl Into<Value>,
-    ) -> Result<&mut Self, ConfigError> {
-        self.set(key, value.into(), Origin::Flag(flag.to_owned()))?;
+    /// Takes a flag of the command line (`flag` with its dashes) for `key`;
+    /// `text` is read as a variable's text would be.
+    pub fn flag(&mut self, flag: &str, key: &str, text: &str) -> Result<&mut Self, ConfigError> {
+        let origin = Origin::Flag(flag.to_owned());
+        let value = KEYS
+            .get(key)
+            .ok_or_else(|| "there is no such key".to_owned())
+            .and_then(|default| value_of_text(default, text))
+            .map_err(|message| ConfigError {
+                origin: origin.clone(),
+                key: Some(key.to_owned()),
+                given: None,
+                message,
+            })?;
+        self.set(key, value, origin)?;
         Ok(self)
     }
 

@@ -82,7 +82,7 @@ fn later_sources_win() {
         .env([("WEIR_UDP_PORT".to_owned(), "2000".to_owned())])
         .expect("env");
     assert_eq!(loader.finish().expect("env").udp.port, 2000);
-    loader.flag("--udp-port", "udp.port", 3000).expect("flag");
+    loader.flag("--udp-port", "udp.port", "3000").expect("flag");
     let config = loader.finish().expect("flag");
     assert_eq!(config.udp.port, 3000);
     assert_eq!(config.udp.send_buffer, 100_000);

@@ -6,6 +6,7 @@
 //! registers and removes sessions, so that what a worker says about a session is
 //! always seen in the worker's own order.
 
+pub mod announce;
 mod error;
 pub mod events;
 mod id;
