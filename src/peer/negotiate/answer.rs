@@ -183,11 +183,8 @@ fn write_layers(out: &mut String, media: &MediaLine) {
         return;
     }
     for layer in &media.layers {
-        let _ = write!(out, "a=rid:{} recv", layer.rid);
-        if !layer.restrictions.is_empty() {
-            let _ = write!(out, " {}", layer.restrictions);
-        }
-        out.push_str("\r\n");
+        let parameters = layer.parameters(|pt| media.payloads.iter().any(|p| p.pt == pt));
+        let _ = write!(out, "a=rid:{} recv{parameters}\r\n", layer.rid);
     }
     out.push_str("a=simulcast:recv ");
     for (index, layer) in media.layers.iter().enumerate() {

@@ -129,12 +129,23 @@ fn offered<'a>(section: &Section<'a>) -> Vec<Offered<'a>> {
         let Some(clock) = parts.next().and_then(|c| c.trim().parse().ok()) else {
             continue;
         };
-        let channels = parts.next().and_then(|c| c.trim().parse().ok());
-        let fmtp = for_payload(section, "fmtp", format)
-            .collect::<Vec<_>>()
-            .join(";");
-        if fmtp.len() > MAX_FMTP {
-            continue;
+        let channels = match parts.next().map(|c| c.trim().parse()) {
+            None => None,
+            Some(Ok(channels)) => Some(channels),
+            Some(Err(_)) => continue,
+        };
+        // One line is the rule; further ones add parameters.
+        let mut fmtp = String::new();
+        for line in for_payload(section, "fmtp", format) {
+            if fmtp.len() + line.len() > MAX_FMTP {
+                break;
+            }
+            if !fmtp.is_empty() && !fmtp.contains(line) {
+                fmtp.push(';');
+                fmtp.push_str(line);
+            } else if fmtp.is_empty() {
+                fmtp.push_str(line);
+            }
         }
         list.push(Offered {
             pt,
@@ -315,7 +326,7 @@ fn answered_fmtp(codec: &NegotiatedCodec, direction: Direction) -> String {
 
 /// The value of a `name=value` parameter in an `a=fmtp` value; names are
 /// compared without case.
-pub(super) fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
+fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
     fmtp.split(';').find_map(|p| {
         let (n, v) = p.split_once('=')?;
         n.trim().eq_ignore_ascii_case(name).then(|| v.trim())

@@ -118,6 +118,9 @@ pub enum NegotiateError {
         /// The section.
         mid: String,
     },
+    /// The offer comes from an ICE-lite agent, which this server is too.
+    #[error("the offer has a=ice-lite, and so has this server; connect with a full ICE agent")]
+    BothIceLite,
     /// Even with one codec a section the answer would be longer than clients read.
     #[error("the answer would be longer than {limit} bytes; offer fewer sections")]
     AnswerTooLong {
@@ -145,6 +148,7 @@ impl NegotiateError {
             | Self::NoCommonCodec { .. }
             | Self::UnsupportedProtocol { .. }
             | Self::NotBundled { .. }
+            | Self::BothIceLite
             | Self::AnswerTooLong { .. } => 422,
         }
     }

@@ -15,7 +15,6 @@ mod codecs;
 mod error;
 mod extensions;
 pub mod fragment;
-mod matching;
 mod offer;
 mod simulcast;
 mod ssrcs;

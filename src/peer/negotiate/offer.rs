@@ -94,6 +94,13 @@ pub fn read_offer(
     }
     check_tokens(&sections)?;
     let group = bundle_group(&session);
+    // Two lite agents would wait for each other's checks (RFC 8445 §2.5).
+    if syntax::values(&session.attributes, "ice-lite")
+        .next()
+        .is_some()
+    {
+        return Err(NegotiateError::BothIceLite);
+    }
 
     let mut reader = Reader {
         direction,
@@ -154,7 +161,11 @@ pub fn read_offer(
 fn bundle_group(session: &sdp_types::Session) -> Vec<&str> {
     syntax::values(&session.attributes, "group")
         .find_map(|value| value.strip_prefix("BUNDLE"))
-        .map(|mids| mids.split_ascii_whitespace().collect())
+        .map(|mids| {
+            mids.split_ascii_whitespace()
+                .take(2 * syntax::MAX_SECTIONS)
+                .collect()
+        })
         .unwrap_or_default()
 }
 
@@ -340,6 +351,7 @@ impl Reader<'_> {
             sctp_port: section
                 .own("sctp-port")
                 .and_then(|port| port.parse().ok())
+                .filter(|port| *port > 0)
                 .unwrap_or(5000),
         });
         LineKind::Data

@@ -11,6 +11,9 @@ pub(super) const MAX_BYTES: usize = 128 * 1024;
 pub(super) const MAX_LINES: usize = 4096;
 /// The most m-lines.
 pub(super) const MAX_SECTIONS: usize = 64;
+/// The most formats of an m-line: there are no more payload types. Each one costs
+/// a walk through the section's attributes.
+const MAX_FORMATS: usize = 128;
 /// The longest mid and the longest m-line token in bytes; the MID header
 /// extension carries 16 in its one-byte form.
 pub(super) const MAX_TOKEN: usize = 64;
@@ -165,9 +168,9 @@ impl<'a> Section<'a> {
         self.own(name).is_some()
     }
 
-    /// The m-line's formats (payload types).
+    /// The m-line's formats (payload types), the first [`MAX_FORMATS`].
     pub fn formats(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        self.media.fmt.split_ascii_whitespace()
+        self.media.fmt.split_ascii_whitespace().take(MAX_FORMATS)
     }
 
     /// The section's name in messages: its mid, else its index.

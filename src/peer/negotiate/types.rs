@@ -269,6 +269,21 @@ pub struct Negotiated {
     pub data: Option<DataSection>,
 }
 
+impl Negotiated {
+    /// The codecs of sections of `kind`, each once, in the offer's order.
+    pub fn codecs(&self, kind: MediaKind) -> Vec<Codec> {
+        let mut list = Vec::new();
+        for section in self.media.iter().filter(|m| m.kind == kind) {
+            for codec in &section.codecs {
+                if !list.contains(&codec.codec) {
+                    list.push(codec.codec);
+                }
+            }
+        }
+        list
+    }
+}
+
 /// Our half of the transport, chosen by the worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalTransport {

@@ -5,9 +5,14 @@ mod cases;
 mod fixtures;
 mod fragments;
 mod mutations;
+mod simulcast;
+mod tolerance;
 mod viewing;
 
 use std::collections::HashMap;
+
+use crate::codec::Codec;
+use crate::units::MediaKind;
 
 use super::*;
 
@@ -113,7 +118,6 @@ fn publish(sdp: &str) -> Result<Accepted, NegotiateError> {
     read_offer(sdp, Direction::Publish, &Policy::default())
 }
 
-#[allow(dead_code)]
 fn view(sdp: &str) -> Result<Accepted, NegotiateError> {
     read_offer(sdp, Direction::View, &Policy::default())
 }
@@ -245,4 +249,50 @@ impl Lines {
             .filter_map(|v| v.strip_prefix(&start))
             .collect()
     }
+}
+
+/// A section of a made-up offer.
+fn made(kind: &str, mid: &str, way: &str, formats: &str, attributes: &[&str]) -> String {
+    let mut text = format!(
+        "m={kind} 9 UDP/TLS/RTP/SAVPF {formats}\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\na={way}\r\n"
+    );
+    for attribute in attributes {
+        text.push_str("a=");
+        text.push_str(attribute);
+        text.push_str("\r\n");
+    }
+    text
+}
+
+const OPUS: &[&str] = &["rtpmap:111 opus/48000/2"];
+const VP8: &[&str] = &["rtpmap:96 VP8/90000"];
+
+/// A made-up offer of sections, with the transport at session level.
+fn made_offer(group: &str, sections: &[String]) -> String {
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:{group}\r\n\
+         a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuv\r\n\
+         a=fingerprint:sha-256 {}\r\na=setup:actpass\r\n{}",
+        vec!["AB"; 32].join(":"),
+        sections.concat()
+    )
+}
+
+/// The HTTP status of the outcome.
+fn status(result: Result<Accepted, NegotiateError>) -> u16 {
+    match result {
+        Ok(_) => 201,
+        Err(e) => {
+            let message = e.to_string();
+            assert!(message.contains(';') || message.contains(','), "{message}");
+            e.status()
+        }
+    }
+}
+
+fn one_video(attributes: &[&str]) -> String {
+    made_offer(
+        "BUNDLE 0",
+        &[made("video", "0", "sendonly", "96", attributes)],
+    )
 }

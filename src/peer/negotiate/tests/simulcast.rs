@@ -1,0 +1,100 @@
+//! Simulcast layers of publishers.
+
+use super::*;
+
+#[test]
+fn case_62_simulcast_is_answered_with_every_layer_in_order() {
+    let accepted = publish(offer("obs-32.2-h264-simulcast3")).expect("accepted");
+    assert_eq!(accepted.negotiated.media[1].rids, ["0", "1", "2"]);
+    let answer = answer(&accepted);
+    let video = answer.section(1);
+    assert_eq!(video.all("rid"), ["0 recv", "1 recv", "2 recv"]);
+    assert_eq!(video.one("simulcast"), "recv 0;1;2");
+}
+
+#[test]
+fn case_62_simulcast_forms() {
+    // (offered lines, answered rid lines, answered simulcast)
+    type Case<'a> = (&'a [&'a str], &'a [&'a str], &'a [&'a str]);
+    let cases: &[Case<'_>] = &[
+        // A paused layer stays paused.
+        (
+            &["rid:a send", "rid:b send", "simulcast:send a;~b"],
+            &["a recv", "b recv"],
+            &["recv a;~b"],
+        ),
+        // Of alternatives the first.
+        (
+            &[
+                "rid:a send",
+                "rid:b send",
+                "rid:c send",
+                "simulcast:send a,b;c",
+            ],
+            &["a recv", "c recv"],
+            &["recv a;c"],
+        ),
+        // Only what is sent; restrictions stay, with payload types of the answer.
+        (
+            &[
+                "rid:a send pt=96,99;max-width=1280",
+                "rid:b send max-fps=15",
+                "rid:c recv",
+                "simulcast:recv c send a;b",
+            ],
+            &["a recv pt=96;max-width=1280", "b recv max-fps=15"],
+            &["recv a;b"],
+        ),
+        // A layer with no payload type of the answer can't be received.
+        (
+            &["rid:a send pt=99", "rid:b send", "simulcast:send a;b"],
+            &["b recv"],
+            &["recv b"],
+        ),
+        // The form of the drafts.
+        (
+            &["rid:a send", "rid:b send", "simulcast: send rid=a;b"],
+            &["a recv", "b recv"],
+            &["recv a;b"],
+        ),
+        // Without simulcast, rids are not agreed on.
+        (&["rid:a send"], &[], &[]),
+        (
+            &["simulcast:recv a;b", "rid:a recv", "rid:b recv"],
+            &[],
+            &[],
+        ),
+        (&["simulcast:send"], &[], &[]),
+        (&["simulcast:send ;;~"], &[], &[]),
+    ];
+    for (offered, rids, simulcast) in cases {
+        let mut attributes = VP8.to_vec();
+        attributes.extend_from_slice(offered);
+        let accepted = publish(&one_video(&attributes)).expect("accepted");
+        let answer = answer(&accepted);
+        let video = answer.section(0);
+        assert_eq!(video.all("rid"), *rids, "{offered:?}");
+        assert_eq!(video.all("simulcast"), *simulcast, "{offered:?}");
+        assert_eq!(accepted.negotiated.media[0].rids.len(), rids.len());
+    }
+}
+
+#[test]
+fn case_62_layers_are_bounded() {
+    let many: Vec<String> = (0..9).map(|n| n.to_string()).collect();
+    let simulcast = format!("simulcast:send {}", many.join(";"));
+    let sdp = one_video(&["rtpmap:96 VP8/90000", &simulcast]);
+    assert_eq!(status(publish(&sdp)), 422);
+    let sdp = one_video(&["rtpmap:96 VP8/90000", "simulcast:send a;b/c"]);
+    assert_eq!(status(publish(&sdp)), 400);
+}
+
+#[test]
+fn case_63_an_offer_without_simulcast_has_no_rids() {
+    let accepted = publish(offer("obs-32.2-h264")).expect("accepted");
+    assert!(accepted.negotiated.media[1].rids.is_empty());
+    assert_eq!(
+        accepted.negotiated.media[1].extensions,
+        [(1, HeaderExtension::Mid), (2, HeaderExtension::RtpStreamId)]
+    );
+}
