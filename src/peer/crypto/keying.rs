@@ -155,8 +155,10 @@ thread_local! {
 /// handshake finished in that drain; empties the mailbox.
 ///
 /// Call it after each drain of `Rtc::poll_output`, for every session and before
-/// another is polled: then a key can't reach the wrong session. As a second
-/// guard, polling another session's DTLS endpoint discards what was not taken.
+/// another is polled: then a key can't reach the wrong session. When the drain
+/// fails, call it too and drop the result: the peer's fingerprint may have been
+/// the failure. As a second guard, polling another session's DTLS endpoint
+/// discards what was not taken.
 pub fn take_keying() -> Option<Keying> {
     MAILBOX.take().map(|(_, keying)| keying)
 }

@@ -23,6 +23,8 @@ pub(crate) struct End {
     pub(crate) outgoing: Vec<Vec<u8>>,
     pub(crate) keying: Option<Keying>,
     pub(crate) deadline: Instant,
+    /// Why polling failed; the session is over then.
+    pub(crate) failure: Option<String>,
 }
 
 impl End {
@@ -37,19 +39,25 @@ impl End {
             outgoing: Vec::new(),
             keying: None,
             deadline: now,
+            failure: None,
         }
     }
 
     /// Drains to the next time-out and takes what was exported.
     pub(crate) fn drain(&mut self) {
         loop {
-            match self.rtc.poll_output().unwrap() {
-                Output::Timeout(at) => {
+            match self.rtc.poll_output() {
+                Ok(Output::Timeout(at)) => {
                     self.deadline = at;
                     break;
                 }
-                Output::Transmit(t) => self.outgoing.push(t.contents.to_vec()),
-                Output::Event(e) => self.events.push(e),
+                Ok(Output::Transmit(t)) => self.outgoing.push(t.contents.to_vec()),
+                Ok(Output::Event(e)) => self.events.push(e),
+                Err(error) => {
+                    self.failure = Some(error.to_string());
+                    drop(take_keying());
+                    break;
+                }
             }
         }
         if let Some(keying) = take_keying() {
@@ -95,10 +103,11 @@ impl Pair {
         Self { ours, peer, now }
     }
 
-    /// Runs until both are connected and both have the keys.
+    /// Runs until both are connected.
     pub(crate) fn connect(&mut self) {
         for _ in 0..2000 {
             self.step();
+            assert_eq!((&self.ours.failure, &self.peer.failure), (&None, &None));
             if self.ours.connected() && self.peer.connected() {
                 self.step();
                 return;

@@ -15,6 +15,8 @@ mod xr;
 #[cfg(test)]
 mod cross_tests;
 #[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
 mod tests;
 
 pub use feedback::{Fir, FirEntry, Nack, Pli, Remb};
