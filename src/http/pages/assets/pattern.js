@@ -66,7 +66,8 @@ export class TestPattern {
     context.fillStyle = '#fff';
     context.font = `600 ${Math.round(width / 40)}px system-ui, sans-serif`;
     context.textBaseline = 'middle';
-    context.fillText(label, width / 40, height * 0.93);
+    context.textAlign = 'center';
+    context.fillText(label, width / 2, height * 0.93, width / 2);
     return canvas;
   }
 

@@ -7,6 +7,8 @@
 const GATHER_MS = 1000;
 /** Longest wait for ICE-server links before gathering starts without them. */
 const OPTIONS_MS = 400;
+/** A server that says nothing for so long is not there. */
+const REQUEST_MS = 8000;
 /** A session that is not connected by then is given up. */
 const CONNECT_MS = 12000;
 /** ICE often heals by itself within this time after `disconnected`. */
@@ -74,9 +76,8 @@ function retryAfter(response) {
 async function http(url, init) {
   let response;
   try {
-    response = await fetch(url, { cache: 'no-store', ...init });
-  } catch (error) {
-    if (error.name === 'AbortError') throw error;
+    response = await fetch(url, { cache: 'no-store', signal: AbortSignal.timeout(REQUEST_MS), ...init });
+  } catch {
     throw new Problem({ title: 'The server can’t be reached', detail: 'Check the network; trying again.' });
   }
   if (!response.ok) throw await Problem.from(response);
