@@ -25,7 +25,7 @@ macro_rules! assets {
 /// Every file of `assets/`.
 const ASSETS: &[(&str, &[u8])] = assets! {
     "capture.js" "common.js" "favicon.svg" "index.html" "index.js" "pattern.js" "player.js"
-    "publish.html" "publish.js" "stats.js" "ticker.js" "watch.html" "watch.js" "weir.css"
+    "publish.html" "publish.js" "sdp.js" "stats.js" "ticker.js" "watch.html" "watch.js" "weir.css"
     "whip-whep.js"
 };
 

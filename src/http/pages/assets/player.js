@@ -2,8 +2,9 @@
 
 import { el, icon, linesText, problemNote, setText, token } from './common.js';
 import { readPattern } from './pattern.js';
+import { withOpusParameters } from './sdp.js';
 import { bitrateText, codecLabel, fpsText, msText, shareText, sizeText, StatsReader } from './stats.js';
-import { Keeper, Problem, withOpusParameters } from './whip-whep.js';
+import { Keeper, Problem } from './whip-whep.js';
 
 const EVENTS = 'urn:ietf:params:whep:ext:core:server-sent-events';
 const WANTED_EVENTS = ['active', 'inactive', 'viewercount'];

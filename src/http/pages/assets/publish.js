@@ -2,8 +2,9 @@
 
 import { announce, api, byId, copyButton, el, pathOf, place, problemNote, setText, token } from './common.js';
 import { devices, encodings, onlyCodec, open, sendableCodecs } from './capture.js';
+import { withOpusParameters } from './sdp.js';
 import { bitrateText, codecLabel, fpsText, msText, shareText, sizeText, StatsReader } from './stats.js';
-import { Keeper, Problem, withOpusParameters } from './whip-whep.js';
+import { Keeper, Problem } from './whip-whep.js';
 
 const { room, participant } = place();
 if (!room) location.replace('/');

@@ -3,6 +3,8 @@
 // `Session` is one resource on the server: POST, trickle, ICE restart, DELETE.
 // `Keeper` keeps one session alive: it opens the next when the last one is lost, with back-off.
 
+import { fragment, iceServersOf, parseLinks, restartedAnswer } from './sdp.js';
+
 /** Longest wait for local candidates before the offer is sent; later ones are trickled. */
 const GATHER_MS = 1000;
 /** Longest wait for ICE-server links before gathering starts without them. */
@@ -82,81 +84,6 @@ async function http(url, init) {
   }
   if (!response.ok) throw await Problem.from(response);
   return response;
-}
-
-/** The `Link` header (RFC 8288) as a list of {target, rel, …parameters}. */
-export function parseLinks(header) {
-  const links = [];
-  const item = /<([^>]*)>((?:\s*;\s*[\w*-]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^",;\s]*))?)*)/g;
-  for (const [, target, parameters] of (header || '').matchAll(item)) {
-    const link = { target };
-    for (const [, name, quoted, bare] of parameters.matchAll(/;\s*([\w*-]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^",;\s]*)))?/g)) {
-      link[name.toLowerCase()] = quoted !== undefined ? quoted.replace(/\\(.)/g, '$1') : (bare ?? '');
-    }
-    links.push(link);
-  }
-  return links;
-}
-
-/** ICE servers among the links (RFC 9725 §4.6). */
-function iceServersOf(links) {
-  return links.filter((link) => link.rel === 'ice-server').map((link) => ({
-    urls: link.target,
-    ...(link.username !== undefined && { username: link.username, credential: link.credential ?? '' }),
-  }));
-}
-
-/** Appends parameters to the fmtp line of every Opus payload type of an SDP; those that are there stay. */
-export function withOpusParameters(sdp, parameters) {
-  for (const [, pt] of sdp.matchAll(/^a=rtpmap:(\d+) opus\/48000\/2\r?$/gim)) {
-    const line = new RegExp(`^a=fmtp:${pt} ([^\\r\\n]*)`, 'm');
-    const have = sdp.match(line)?.[1];
-    const add = Object.entries(parameters)
-      .filter(([name]) => !new RegExp(`(^|;)\\s*${name}=`).test(have ?? ''))
-      .map(([name, value]) => `${name}=${value}`).join(';');
-    if (!add) continue;
-    sdp = have === undefined
-      ? sdp.replace(new RegExp(`^(a=rtpmap:${pt} [^\\r\\n]*\\r?\\n)`, 'm'), `$1a=fmtp:${pt} ${add}\r\n`)
-      : sdp.replace(line, `a=fmtp:${pt} ${have};${add}`);
-  }
-  return sdp;
-}
-
-const firstLine = (sdp, name) => sdp.match(new RegExp(`^a=${name}:([^\\r\\n]*)`, 'm'))?.[1];
-
-/** A trickle fragment (RFC 8840 §9, RFC 9725 §4.3.2) for the BUNDLE section of `sdp`. */
-function fragment(sdp, candidates, end) {
-  const media = sdp.match(/^m=[^\r\n]*/m)?.[0] ?? 'm=audio 9 UDP/TLS/RTP/SAVPF 0';
-  const group = sdp.match(/^a=group:BUNDLE[^\r\n]*/m)?.[0];
-  return [
-    ...(group ? [group] : []),
-    media.replace(/^(m=\w+) \d+/, '$1 9'),
-    `a=mid:${firstLine(sdp, 'mid') ?? '0'}`,
-    `a=ice-ufrag:${firstLine(sdp, 'ice-ufrag')}`,
-    `a=ice-pwd:${firstLine(sdp, 'ice-pwd')}`,
-    ...candidates.map((candidate) => `a=${candidate}`),
-    ...(end ? ['a=end-of-candidates'] : []),
-    '',
-  ].join('\r\n');
-}
-
-/** The old answer with the ICE credentials and candidates of a restart's reply. */
-function restartedAnswer(sdp, reply) {
-  const ufrag = firstLine(reply, 'ice-ufrag');
-  const pwd = firstLine(reply, 'ice-pwd');
-  if (!ufrag || !pwd) throw new Problem({ title: 'The server’s ICE restart reply is not usable' });
-  const candidates = [...reply.matchAll(/^a=candidate:[^\r\n]*/gm)].map(([line]) => line);
-  let out = sdp
-    .replace(/^a=ice-ufrag:[^\r\n]*/gm, `a=ice-ufrag:${ufrag}`)
-    .replace(/^a=ice-pwd:[^\r\n]*/gm, `a=ice-pwd:${pwd}`)
-    .replace(/^(o=\S+ \S+ )(\d+)/m, (_, head, version) => `${head}${BigInt(version) + 1n}`);
-  if (candidates.length > 0) {
-    out = out.replace(/^a=candidate:[^\r\n]*\r?\n/gm, '').replace(/^a=end-of-candidates\r?\n/gm, '');
-    const mid = out.indexOf('\na=mid:');
-    const after = out.indexOf('\n', mid + 1) + 1;
-    out = `${out.slice(0, after)}${candidates.join('\r\n')}\r\n${out.slice(after)}`;
-  }
-  return out;
 }
 
 /**
@@ -378,9 +305,10 @@ export class Session extends EventTarget {
         const offer = this.#localOffer();
         const candidates = [...offer.matchAll(/^a=(candidate:[^\r\n]*)/gm)].map(([, line]) => line);
         const response = await this.#patch(fragment(offer, [...new Set(candidates)], pc.iceGatheringState === 'complete'), '*');
-        const reply = await response.text();
+        const answer = restartedAnswer(pc.currentRemoteDescription.sdp, await response.text());
+        if (!answer) throw new Problem({ status: response.status, title: 'The server’s ICE restart reply is not usable' });
         this.#etag = response.headers.get('ETag') ?? this.#etag;
-        await pc.setRemoteDescription({ type: 'answer', sdp: restartedAnswer(pc.currentRemoteDescription.sdp, reply) });
+        await pc.setRemoteDescription({ type: 'answer', sdp: answer });
         this.restarts += 1;
         this.#restarting = false;
         this.#connectTimer = setTimeout(() => {
