@@ -150,9 +150,11 @@ impl Track {
         }
     }
 
-    /// The publisher has gone; the subscribers stay.
+    /// The publisher has gone; the subscribers stay. Other workers subscribe
+    /// anew when they hear of the next publisher.
     pub fn detach(&mut self) {
         self.source = Source::None;
+        self.remote_subscribers.clear();
         self.pending.clear();
         self.encodings.clear();
         self.formats.clear();

@@ -93,6 +93,21 @@ pub struct Outputs {
     pub mesh: Vec<(WorkerId, MeshMessage)>,
 }
 
+/// What a core holds, by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Held {
+    /// Sessions.
+    pub sessions: usize,
+    /// Rooms with somebody in them, here or elsewhere.
+    pub rooms: usize,
+    /// Tracks that are published or waited for.
+    pub tracks: usize,
+    /// Validated remote addresses.
+    pub addresses: usize,
+    /// Armed timers.
+    pub timers: usize,
+}
+
 /// Takes the arena's datagrams away when it fills up in the middle of a turn.
 pub trait Flush {
     /// Sends or stores all datagrams and clears the arena.
@@ -219,13 +234,16 @@ impl Core {
         self.sessions.len()
     }
 
-    /// Nothing is left of any session: for tests that look for leaks.
-    pub fn is_clean(&self) -> bool {
-        self.sessions.is_empty()
-            && self.rooms.is_empty()
-            && self.tracks.is_empty()
-            && self.track_index.is_empty()
-            && self.addresses.is_empty()
+    /// How many sessions, rooms, tracks and addresses are held: all zero when
+    /// everybody has gone.
+    pub fn held(&self) -> Held {
+        Held {
+            sessions: self.sessions.len(),
+            rooms: self.rooms.len(),
+            tracks: self.tracks.len(),
+            addresses: self.addresses.len(),
+            timers: self.timers.len(),
+        }
     }
 
     /// Runs `work` for one session; should it panic, only that session ends.

@@ -16,5 +16,5 @@ pub mod timers;
 mod totals;
 mod viewing;
 
-pub use self::core::{Core, CoreConfig, Flush, Input, Outputs};
+pub use self::core::{Core, CoreConfig, Flush, Held, Input, Outputs};
 pub use timers::Timers;

@@ -1,0 +1,81 @@
+//! What must hold of every viewer's line.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::client::{Client, Received};
+
+/// Runs `test` for each seed, or for the one in `WEIR_SEED`; a failing seed
+/// prints the command that replays it.
+pub fn over_seeds(name: &str, count: u64, test: impl Fn(u64) + std::panic::RefUnwindSafe) {
+    let chosen = std::env::var("WEIR_SEED").ok().and_then(|s| s.parse().ok());
+    let seeds: Vec<u64> = match chosen {
+        Some(seed) => vec![seed],
+        None => (1..=count).collect(),
+    };
+    for seed in seeds {
+        if let Err(panic) = std::panic::catch_unwind(|| test(seed)) {
+            eprintln!("replay: WEIR_SEED={seed} cargo test --test simulation {name}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+pub fn video(client: &Client) -> Vec<&Received> {
+    client.received.iter().filter(|r| r.video).collect()
+}
+
+pub fn audio(client: &Client) -> Vec<&Received> {
+    client.received.iter().filter(|r| !r.video).collect()
+}
+
+/// One SSRC, no number twice, and no holes but the `allowed` ones.
+pub fn continuous(packets: &[&Received], allowed: usize) {
+    assert!(!packets.is_empty(), "nothing arrived");
+    let ssrcs: BTreeSet<u32> = packets.iter().map(|p| p.ssrc).collect();
+    assert_eq!(ssrcs.len(), 1, "one SSRC for the whole session");
+    let numbers: BTreeSet<u64> = packets.iter().map(|p| p.seq).collect();
+    assert_eq!(numbers.len(), packets.len(), "no number twice");
+    let (first, last) = (*numbers.first().unwrap(), *numbers.last().unwrap());
+    let holes = (last - first + 1) as usize - numbers.len();
+    assert!(holes <= allowed, "{holes} holes, {allowed} allowed");
+}
+
+/// Timestamps never run backwards along the line, and pass as real time does.
+pub fn timestamps_follow_time(packets: &[&Received], clock_rate: f64, tolerance: Duration) {
+    let mut sorted: Vec<&&Received> = packets.iter().collect();
+    sorted.sort_by_key(|p| p.seq);
+    for pair in sorted.windows(2) {
+        let step = pair[1].timestamp.wrapping_sub(pair[0].timestamp) as i32;
+        assert!(step >= 0, "time runs backwards by {step}");
+    }
+    let (first, last) = (sorted.first().unwrap(), sorted.last().unwrap());
+    let media = f64::from(last.timestamp.wrapping_sub(first.timestamp)) / clock_rate;
+    let real = (last.at - first.at).as_secs_f64();
+    assert!(
+        (media - real).abs() <= tolerance.as_secs_f64(),
+        "media time {media}, real time {real}"
+    );
+}
+
+/// The first video packet begins a keyframe.
+pub fn starts_with_a_keyframe(packets: &[&Received]) {
+    let first = packets.iter().min_by_key(|p| p.seq).expect("video came");
+    let stamp = first.stamp.expect("a stamp");
+    assert!(stamp.keyframe && stamp.index == 0, "starts with {stamp:?}");
+}
+
+/// Frames of which all packets arrived, in order of their numbers.
+pub fn complete_frames(packets: &[&Received]) -> Vec<u32> {
+    let mut seen: std::collections::BTreeMap<u32, (u16, BTreeSet<u16>)> = Default::default();
+    for stamp in packets.iter().filter_map(|p| p.stamp) {
+        let entry = seen
+            .entry(stamp.frame)
+            .or_insert((stamp.count, BTreeSet::new()));
+        entry.1.insert(stamp.index);
+    }
+    seen.into_iter()
+        .filter(|(_, (count, indices))| indices.len() == usize::from(*count))
+        .map(|(frame, _)| frame)
+        .collect()
+}

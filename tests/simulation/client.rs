@@ -1,0 +1,340 @@
+//! A WHIP or WHEP client on a plain str0m: an implementation of everything the
+//! server does on the wire that shares no code with its egress.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::format::Codec;
+use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Pt, Simulcast, SimulcastLayer};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::{RtpWrite, Ssrc};
+use str0m::{Candidate, Event, Input, Output, Rtc};
+
+use crate::media::{Stamp, read_vp8, vp8};
+
+/// A packet as a viewer got it.
+#[derive(Debug, Clone)]
+pub struct Received {
+    pub at: Instant,
+    pub video: bool,
+    pub ssrc: u32,
+    /// Extended sequence number.
+    pub seq: u64,
+    pub timestamp: u32,
+    pub stamp: Option<Stamp>,
+}
+
+/// What a publisher sends.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub fps: u32,
+    pub packets_per_frame: u16,
+    pub packet_size: usize,
+    /// Keyframes come by themselves every so many frames; 0 is never.
+    pub gop: u32,
+    /// Reacts to PLI and FIR.
+    pub reacts: bool,
+    /// Simulcast layers: rid and picture size; empty without simulcast.
+    pub layers: Vec<(String, (u16, u16))>,
+    pub audio: bool,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            fps: 30,
+            packets_per_frame: 4,
+            packet_size: 1100,
+            gop: 0,
+            reacts: true,
+            layers: Vec::new(),
+            audio: true,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Source {
+    rid: Option<String>,
+    size: (u16, u16),
+    seq: u64,
+    wants_keyframe: bool,
+    layer: u8,
+}
+
+/// The media side of a client.
+pub enum Role {
+    Publisher(Box<Publishing>),
+    Viewer,
+}
+
+pub struct Publishing {
+    pub plan: Plan,
+    sources: Vec<Source>,
+    frame: u32,
+    audio_seq: u64,
+    audio_time: u32,
+    next_frame: Option<Instant>,
+    next_audio: Option<Instant>,
+    pub sending: bool,
+    timestamp_offset: u32,
+}
+
+pub struct Client {
+    pub address: SocketAddr,
+    pub rtc: Rtc,
+    pub role: Role,
+    pub connected: Option<Instant>,
+    pub closed: bool,
+    pub received: Vec<Received>,
+    pub keyframe_requests: u64,
+    pending: Option<SdpPendingOffer>,
+    audio: Option<Mid>,
+    video: Option<Mid>,
+    timeout: Option<Instant>,
+}
+
+impl Client {
+    pub fn new(address: SocketAddr, now: Instant, publish: Option<Plan>) -> (Self, String) {
+        let mut rtc = Rtc::builder()
+            .set_rtp_mode(true)
+            .clear_codecs()
+            .enable_vp8(true)
+            .enable_opus(true, false)
+            .build(now);
+        rtc.add_local_candidate(Candidate::host(address, Protocol::Udp).expect("host candidate"));
+        let direction = match publish {
+            Some(_) => Direction::SendOnly,
+            None => Direction::RecvOnly,
+        };
+        let simulcast = publish.as_ref().filter(|p| !p.layers.is_empty()).map(|p| {
+            let mut simulcast = Simulcast::new();
+            for (rid, _) in &p.layers {
+                simulcast.add_send_layer(SimulcastLayer::new(rid));
+            }
+            simulcast
+        });
+        let with_audio = publish.as_ref().is_none_or(|p| p.audio);
+        let mut api = rtc.sdp_api();
+        let audio =
+            with_audio.then(|| api.add_media(MediaKind::Audio, direction, None, None, None));
+        let video = Some(api.add_media(MediaKind::Video, direction, None, None, simulcast));
+        let (offer, pending) = api.apply().expect("an offer");
+        let role = match publish {
+            None => Role::Viewer,
+            Some(plan) => {
+                let sources = if plan.layers.is_empty() {
+                    vec![(None, (640, 360))]
+                } else {
+                    plan.layers
+                        .iter()
+                        .map(|(r, s)| (Some(r.clone()), *s))
+                        .collect()
+                };
+                Role::Publisher(Box::new(Publishing {
+                    sources: (0u8..)
+                        .zip(sources)
+                        .map(|(layer, (rid, size))| Source {
+                            rid,
+                            size,
+                            seq: 100 + u64::from(layer) * 1000,
+                            wants_keyframe: true,
+                            layer,
+                        })
+                        .collect(),
+                    plan,
+                    frame: 0,
+                    audio_seq: 500,
+                    audio_time: 77_000,
+                    next_frame: None,
+                    next_audio: None,
+                    sending: true,
+                    timestamp_offset: 1_000_000,
+                }))
+            }
+        };
+        let client = Self {
+            address,
+            rtc,
+            role,
+            connected: None,
+            closed: false,
+            received: Vec::new(),
+            keyframe_requests: 0,
+            pending: Some(pending),
+            audio,
+            video,
+            timeout: Some(now),
+        };
+        (client, offer.to_sdp_string())
+    }
+
+    pub fn answer(&mut self, sdp: &str) {
+        let answer = SdpAnswer::from_sdp_string(sdp).expect("str0m reads the answer");
+        let pending = self.pending.take().expect("an offer is open");
+        self.rtc
+            .sdp_api()
+            .accept_answer(pending, answer)
+            .expect("str0m takes the answer");
+        self.timeout = None;
+    }
+
+    pub fn receive(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
+        if let Ok(receive) = Receive::new(Protocol::Udp, from, self.address, bytes) {
+            self.rtc
+                .handle_input(Input::Receive(now, receive))
+                .expect("the client goes on");
+        }
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        let media = match &self.role {
+            Role::Publisher(p) if p.sending && self.connected.is_some() => {
+                [p.next_frame, p.next_audio].into_iter().flatten().min()
+            }
+            _ => None,
+        };
+        [self.timeout, media].into_iter().flatten().min()
+    }
+
+    /// Lets time pass: sends what is due, and gives what leaves to `transmit`.
+    pub fn tick(&mut self, now: Instant, mut transmit: impl FnMut(SocketAddr, &[u8])) {
+        self.send_media(now);
+        if self.timeout.is_none_or(|at| at <= now) {
+            self.rtc
+                .handle_input(Input::Timeout(now))
+                .expect("the client goes on");
+        }
+        loop {
+            match self.rtc.poll_output().expect("the client goes on") {
+                Output::Timeout(at) => {
+                    self.timeout = self.rtc.is_alive().then_some(at);
+                    break;
+                }
+                Output::Transmit(t) => transmit(t.destination, &t.contents),
+                Output::Event(event) => self.event(now, event),
+            }
+        }
+    }
+
+    fn event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Connected => {
+                self.connected = Some(now);
+                if let Role::Publisher(p) = &mut self.role {
+                    p.next_frame = Some(now);
+                    p.next_audio = Some(now);
+                }
+            }
+            Event::Closed => self.closed = true,
+            Event::KeyframeRequest(request) => {
+                self.keyframe_requests += 1;
+                assert!(matches!(
+                    request.kind,
+                    KeyframeRequestKind::Pli | KeyframeRequestKind::Fir
+                ));
+                if let Role::Publisher(p) = &mut self.role
+                    && p.plan.reacts
+                {
+                    let rid = request.rid.map(|r| r.to_string());
+                    for source in &mut p.sources {
+                        if rid.is_none() || source.rid == rid {
+                            source.wants_keyframe = true;
+                        }
+                    }
+                }
+            }
+            Event::RtpPacket(packet) => {
+                let ssrc: Ssrc = packet.header.ssrc;
+                let mut api = self.rtc.direct_api();
+                let video = api.stream_rx(&ssrc).map(|s| s.mid()) == self.video;
+                self.received.push(Received {
+                    at: now,
+                    video,
+                    ssrc: *ssrc,
+                    seq: *packet.seq_no,
+                    timestamp: packet.header.timestamp,
+                    stamp: if video {
+                        read_vp8(&packet.payload)
+                    } else {
+                        None
+                    },
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn send_media(&mut self, now: Instant) {
+        let (audio, video) = (self.audio, self.video);
+        let Role::Publisher(p) = &mut self.role else {
+            return;
+        };
+        if self.connected.is_none() || !p.sending {
+            return;
+        }
+        while let Some(at) = p.next_frame.filter(|at| *at <= now) {
+            p.next_frame = Some(at + Duration::from_secs(1) / p.plan.fps);
+            p.frame += 1;
+            let periodic = p.plan.gop > 0 && p.frame % p.plan.gop == 1;
+            let timestamp = p
+                .timestamp_offset
+                .wrapping_add((u64::from(p.frame) * 90_000 / u64::from(p.plan.fps)) as u32);
+            for source in &mut p.sources {
+                let keyframe = std::mem::take(&mut source.wants_keyframe) || periodic;
+                let Some(mid) = video else { continue };
+                for index in 0..p.plan.packets_per_frame {
+                    let stamp = Stamp {
+                        frame: p.frame,
+                        index,
+                        count: p.plan.packets_per_frame,
+                        keyframe,
+                        layer: source.layer,
+                    };
+                    let payload = vp8(stamp, source.size, p.plan.packet_size);
+                    let pt = pt(&self.rtc, Codec::Vp8);
+                    let rid = source.rid.as_deref().map(Into::into);
+                    let mut api = self.rtc.direct_api();
+                    let Some(stream) = api.stream_tx_by_mid(mid, rid) else {
+                        continue;
+                    };
+                    let layer = u32::from(source.layer) * 333;
+                    let write = RtpWrite::new(
+                        pt,
+                        source.seq.into(),
+                        timestamp.wrapping_add(layer),
+                        at,
+                        payload,
+                    )
+                    .marker(index + 1 == p.plan.packets_per_frame)
+                    .nackable(true);
+                    stream.write_rtp(write);
+                    source.seq += 1;
+                }
+            }
+        }
+        while let Some(at) = p.next_audio.filter(|at| *at <= now) {
+            p.next_audio = Some(at + Duration::from_millis(20));
+            let Some(mid) = audio else { continue };
+            let pt = pt(&self.rtc, Codec::Opus);
+            let mut api = self.rtc.direct_api();
+            if let Some(stream) = api.stream_tx_by_mid(mid, None) {
+                let payload = (p.audio_seq as u32).to_be_bytes().repeat(20);
+                let write = RtpWrite::new(pt, p.audio_seq.into(), p.audio_time, at, payload);
+                stream.write_rtp(write);
+            }
+            p.audio_seq += 1;
+            p.audio_time = p.audio_time.wrapping_add(960);
+        }
+        // Several writes, then one timeout: the engine's rule.
+        self.timeout = Some(now);
+    }
+}
+
+fn pt(rtc: &Rtc, codec: Codec) -> Pt {
+    rtc.codec_config()
+        .find(|p| p.spec().codec == codec)
+        .expect("a configured codec")
+        .pt()
+}

@@ -1,0 +1,166 @@
+//! From one publisher to its viewers.
+
+use std::time::Duration;
+
+use weir::control::messages::ViewTarget;
+use weir::units::ParticipantId;
+
+use crate::checks::{
+    audio, complete_frames, continuous, over_seeds, starts_with_a_keyframe, timestamps_follow_time,
+    video,
+};
+use crate::client::Plan;
+use crate::link::Conditions;
+use crate::world::World;
+
+const ALICE: ViewTarget = ViewTarget::Participant(ParticipantId(1));
+
+#[test]
+fn a_viewer_gets_every_packet_on_one_line() {
+    over_seeds("a_viewer_gets_every_packet_on_one_line", 3, |seed| {
+        let mut world = World::new(seed, 1);
+        world.publish(0, 1, 1, Plan::default());
+        world.run(Duration::from_secs(2));
+        let viewer = world.view(0, 1, ALICE);
+        world.run(Duration::from_secs(5));
+        let viewer = world.client(viewer);
+        let video = video(viewer);
+        starts_with_a_keyframe(&video);
+        continuous(&video, 0);
+        timestamps_follow_time(&video, 90_000.0, Duration::from_millis(100));
+        assert!(complete_frames(&video).len() > 4 * 30, "{}", video.len());
+        let audio = audio(viewer);
+        continuous(&audio, 0);
+        timestamps_follow_time(&audio, 48_000.0, Duration::from_millis(100));
+        assert!(audio.len() > 4 * 50);
+    });
+}
+
+#[test]
+fn viewers_may_come_first_and_wait() {
+    over_seeds("viewers_may_come_first_and_wait", 3, |seed| {
+        let mut world = World::new(seed, 1);
+        let named = world.view(0, 1, ALICE);
+        let room = world.view(0, 1, ViewTarget::Room);
+        world.run(Duration::from_secs(3));
+        world.publish(0, 1, 1, Plan::default());
+        world.run(Duration::from_secs(3));
+        for viewer in [named, room] {
+            let video = video(world.client(viewer));
+            starts_with_a_keyframe(&video);
+            continuous(&video, 0);
+            assert!(complete_frames(&video).len() > 2 * 30);
+        }
+    });
+}
+
+#[test]
+fn a_joiner_sees_a_keyframe_within_a_second() {
+    over_seeds("a_joiner_sees_a_keyframe_within_a_second", 5, |seed| {
+        let mut world = World::new(seed, 1);
+        let publisher = world.publish(0, 1, 1, Plan::default());
+        world.run(Duration::from_secs(3));
+        let mut joined = Vec::new();
+        for _ in 0..20 {
+            joined.push((world.view(0, 1, ALICE), world.now));
+            world.run(Duration::from_millis(37));
+        }
+        world.run(Duration::from_secs(2));
+        for (viewer, at) in joined {
+            let video = video(world.client(viewer));
+            starts_with_a_keyframe(&video);
+            let waited = video[0].at - at;
+            assert!(waited < Duration::from_secs(1), "{waited:?}");
+            continuous(&video, 0);
+        }
+        // Twenty joiners in 740 ms are a handful of requests, not twenty.
+        let requests = world.client(publisher).keyframe_requests;
+        assert!(requests <= 5, "{requests} keyframe requests");
+    });
+}
+
+#[test]
+fn loss_is_repaired_on_both_ways() {
+    over_seeds("loss_is_repaired_on_both_ways", 10, |seed| {
+        let mut world = World::new(seed, 1);
+        let publisher = world.publish(0, 1, 1, Plan::default());
+        let viewer = world.view(0, 1, ALICE);
+        world.run(Duration::from_secs(1));
+        world.up[publisher.0].conditions.loss = 0.03;
+        world.down[viewer.0].conditions.loss = 0.03;
+        world.run(Duration::from_secs(10));
+        world.up[publisher.0].conditions.loss = 0.0;
+        world.down[viewer.0].conditions.loss = 0.0;
+        world.run(Duration::from_secs(2));
+        let totals = world.snapshot(0).totals;
+        assert!(totals.repairs_out > 10, "{}", totals.repairs_out);
+        let video = video(world.client(viewer));
+        // A repair that was lost too is asked for again, but not for ever.
+        continuous(&video, 6);
+        let frames = complete_frames(&video);
+        let missing = (frames[frames.len() - 1] - frames[0] + 1) as usize - frames.len();
+        assert!(missing <= 4, "{missing} frames incomplete");
+    });
+}
+
+#[test]
+fn rough_links_never_break_a_line() {
+    over_seeds("rough_links_never_break_a_line", 10, |seed| {
+        let mut world = World::new(seed, 1);
+        let publisher = world.publish(0, 1, 1, Plan::default());
+        let viewer = world.view(0, 1, ALICE);
+        world.run(Duration::from_secs(1));
+        for link in [&mut world.up[publisher.0], &mut world.down[viewer.0]] {
+            link.conditions = Conditions {
+                delay: Duration::from_millis(40),
+                jitter: Duration::from_millis(20),
+                loss: 0.02,
+                duplicates: 0.05,
+                reordered: 0.05,
+                ..Conditions::default()
+            };
+        }
+        world.run(Duration::from_secs(10));
+        let viewer = world.client(viewer);
+        let video = video(viewer);
+        starts_with_a_keyframe(&video);
+        continuous(&video, 15);
+        timestamps_follow_time(&video, 90_000.0, Duration::from_millis(300));
+        let audio = audio(viewer);
+        timestamps_follow_time(&audio, 48_000.0, Duration::from_millis(300));
+    });
+}
+
+#[test]
+fn the_best_simulcast_layer_is_forwarded() {
+    over_seeds("the_best_simulcast_layer_is_forwarded", 3, |seed| {
+        let mut world = World::new(seed, 1);
+        let plan = Plan {
+            layers: vec![
+                ("a".into(), (320, 180)),
+                ("b".into(), (1280, 720)),
+                ("c".into(), (640, 360)),
+            ],
+            ..Plan::default()
+        };
+        world.publish(0, 1, 1, plan);
+        world.run(Duration::from_secs(2));
+        let viewer = world.view(0, 1, ALICE);
+        world.run(Duration::from_secs(3));
+        let snapshot = world.snapshot(0);
+        let track = &snapshot.publishers[0].tracks[1];
+        assert_eq!(track.encodings.len(), 3);
+        for encoding in &track.encodings {
+            assert!(encoding.active && encoding.packets > 100, "{encoding:?}");
+        }
+        let video = video(world.client(viewer));
+        starts_with_a_keyframe(&video);
+        continuous(&video, 0);
+        let layers: std::collections::BTreeSet<u8> = video
+            .iter()
+            .filter_map(|p| p.stamp)
+            .map(|s| s.layer)
+            .collect();
+        assert_eq!(layers.into_iter().collect::<Vec<_>>(), [1]);
+    });
+}

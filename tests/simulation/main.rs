@@ -1,0 +1,12 @@
+//! Whole calls on a virtual clock. Each test runs over several seeds; replay
+//! one with `WEIR_SEED=n cargo test --test simulation NAME`.
+
+mod checks;
+mod client;
+mod link;
+mod media;
+mod world;
+
+mod forwarding;
+mod restarts;
+mod workers;

@@ -1,0 +1,314 @@
+//! Whole worker cores and clients on one virtual clock: the same seed is the
+//! same run, many times faster than real time.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use weir::control::messages::{
+    CloseReason, Command, Event, OpenSession, Reply, SessionRole, ViewTarget, WorkerSnapshot,
+};
+use weir::net::{Datagram, Path, Proto, SendArena};
+use weir::peer::crypto::Crypto;
+use weir::peer::negotiate::{
+    AnswerContext, AnswerNames, Direction, Negotiated, Policy, read_offer,
+};
+use weir::units::{ParticipantId, RequestId, RoomId, SessionKey, WorkerId};
+use weir::worker::clock::WallClock;
+use weir::worker::mesh::MeshMessage;
+use weir::worker::{Core, CoreConfig, Input};
+
+use crate::client::{Client, Plan};
+use crate::link::{Conditions, Link};
+
+/// Names a client in a world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub usize);
+
+enum Delivery {
+    ToCore(usize, SocketAddr, Vec<u8>),
+    ToClient(usize, SocketAddr, Vec<u8>),
+    Mesh(usize, WorkerId, Box<MeshMessage>),
+}
+
+pub struct World {
+    pub seed: u64,
+    pub start: Instant,
+    pub now: Instant,
+    pub cores: Vec<Core>,
+    pub clients: Vec<Client>,
+    pub up: Vec<Link>,
+    pub down: Vec<Link>,
+    pub keys: Vec<SessionKey>,
+    pub events: Vec<(Instant, Event)>,
+    fingerprint: weir::peer::negotiate::Fingerprint,
+    queue: BinaryHeap<Reverse<(Instant, u64)>>,
+    deliveries: BTreeMap<u64, Delivery>,
+    next: u64,
+}
+
+fn core_address(index: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 1], 7882 + index as u16))
+}
+
+impl World {
+    pub fn new(seed: u64, workers: u8) -> Self {
+        let start = Instant::now();
+        let crypto = Crypto::dangerously_seeded(seed).expect("crypto");
+        let clock = WallClock::new(start, Duration::from_secs(1_700_000_000));
+        let cores = (0..workers)
+            .map(|id| {
+                let mut bytes = [id; 32];
+                bytes[..8].copy_from_slice(&seed.to_be_bytes());
+                let config = CoreConfig {
+                    id: WorkerId(id),
+                    workers,
+                    max_sessions: 10_000,
+                    consent_timeout: Duration::from_secs(30),
+                    connect_timeout: Duration::from_secs(15),
+                    seed: bytes,
+                    clock,
+                };
+                Core::new(config, crypto.clone())
+            })
+            .collect();
+        Self {
+            seed,
+            start,
+            now: start,
+            cores,
+            clients: Vec::new(),
+            up: Vec::new(),
+            down: Vec::new(),
+            keys: Vec::new(),
+            events: Vec::new(),
+            fingerprint: crypto.fingerprint(),
+            queue: BinaryHeap::new(),
+            deliveries: BTreeMap::new(),
+            next: 0,
+        }
+    }
+
+    pub fn publish(&mut self, worker: u8, room: u64, participant: u64, plan: Plan) -> ClientId {
+        let role = SessionRole::Publisher(ParticipantId(participant));
+        self.join(worker, room, role, Some(plan))
+    }
+
+    pub fn view(&mut self, worker: u8, room: u64, target: ViewTarget) -> ClientId {
+        self.join(worker, room, SessionRole::Viewer(target), None)
+    }
+
+    fn join(&mut self, worker: u8, room: u64, role: SessionRole, plan: Option<Plan>) -> ClientId {
+        let index = self.clients.len();
+        let address = SocketAddr::from(([10, 1, (index >> 8) as u8, index as u8], 5000));
+        let direction = match role {
+            SessionRole::Publisher(_) => Direction::Publish,
+            SessionRole::Viewer(_) => Direction::View,
+        };
+        let (mut client, offer) = Client::new(address, self.now, plan);
+        let accepted = read_offer(&offer, direction, &Policy::default()).expect("a good offer");
+        let negotiated: Negotiated = accepted.negotiated.clone();
+        let core = usize::from(worker);
+        let open = OpenSession {
+            request: RequestId(index as u64),
+            room: RoomId(room),
+            role,
+            negotiated,
+            log_id: Arc::from(format!("client-{index}")),
+        };
+        self.cores[core].handle(self.now, Input::Command(Command::Open(Box::new(open))));
+        self.turn(core);
+        let (key, local) = self
+            .events
+            .iter()
+            .rev()
+            .find_map(|(_, event)| match event {
+                Event::Reply {
+                    request,
+                    reply: Reply::Opened { key, local },
+                } if *request == RequestId(index as u64) => Some((*key, local.clone())),
+                _ => None,
+            })
+            .expect("the session is opened");
+        let context = AnswerContext {
+            fingerprint: self.fingerprint.clone(),
+            udp_candidates: vec![core_address(core)],
+            tcp_candidates: Vec::new(),
+        };
+        let names = AnswerNames {
+            session_id: index as u64 + 1,
+            stream_id: "stream",
+            cname: &format!("client-{index}"),
+        };
+        client.answer(&accepted.answer(&context, &local, &names));
+        self.clients.push(client);
+        self.keys.push(key);
+        let seed = self.seed.wrapping_mul(1000) + index as u64 * 2;
+        self.up.push(Link::new(Conditions::default(), seed));
+        self.down.push(Link::new(Conditions::default(), seed + 1));
+        self.tick_client(index);
+        ClientId(index)
+    }
+
+    pub fn close(&mut self, client: ClientId) {
+        self.close_for(client, CloseReason::Deleted);
+    }
+
+    pub fn close_for(&mut self, client: ClientId, reason: CloseReason) {
+        let key = self.keys[client.0];
+        let core = usize::from(key.worker.0);
+        self.cores[core].handle(self.now, Input::Command(Command::Close { key, reason }));
+        self.turn(core);
+    }
+
+    pub fn snapshot(&mut self, worker: usize) -> WorkerSnapshot {
+        let request = RequestId(u64::MAX);
+        self.cores[worker].handle(self.now, Input::Command(Command::Snapshot { request }));
+        self.turn(worker);
+        self.events
+            .iter()
+            .rev()
+            .find_map(|(_, event)| match event {
+                Event::Reply {
+                    reply: Reply::Snapshot(snapshot),
+                    ..
+                } => Some((**snapshot).clone()),
+                _ => None,
+            })
+            .expect("a snapshot")
+    }
+
+    /// Cuts a client off: nothing passes either way any more.
+    pub fn unplug(&mut self, client: ClientId) {
+        self.up[client.0].conditions.loss = 1.0;
+        self.down[client.0].conditions.loss = 1.0;
+    }
+
+    pub fn client(&mut self, id: ClientId) -> &mut Client {
+        &mut self.clients[id.0]
+    }
+
+    fn push(&mut self, at: Instant, delivery: Delivery) {
+        self.next += 1;
+        self.queue.push(Reverse((at, self.next)));
+        self.deliveries.insert(self.next, delivery);
+    }
+
+    fn turn(&mut self, core: usize) {
+        let mut sent: Vec<(Path, Vec<u8>)> = Vec::new();
+        let mut flush = |arena: &mut SendArena| {
+            sent.extend(arena.datagrams().map(|(path, b)| (path, b.to_vec())));
+            arena.clear();
+        };
+        self.cores[core].turn(self.now, &mut flush);
+        for (path, bytes) in sent {
+            self.to_client(path, bytes);
+        }
+        let events = std::mem::take(&mut self.cores[core].outputs.events);
+        self.events
+            .extend(events.into_iter().map(|e| (self.now, e)));
+        let from = WorkerId(core as u8);
+        for (to, message) in std::mem::take(&mut self.cores[core].outputs.mesh) {
+            self.push(
+                self.now,
+                Delivery::Mesh(usize::from(to.0), from, Box::new(message)),
+            );
+        }
+    }
+
+    fn to_client(&mut self, path: Path, bytes: Vec<u8>) {
+        let Some(index) = self.clients.iter().position(|c| c.address == path.remote) else {
+            return;
+        };
+        for at in self.down[index].send(self.now, bytes.len()) {
+            self.push(at, Delivery::ToClient(index, path.local, bytes.clone()));
+        }
+    }
+
+    fn tick_client(&mut self, index: usize) {
+        let mut sent = Vec::new();
+        self.clients[index].tick(self.now, |to, bytes| sent.push((to, bytes.to_vec())));
+        for (to, bytes) in sent {
+            let Some(core) = (0..self.cores.len()).find(|i| core_address(*i) == to) else {
+                continue;
+            };
+            let from = self.clients[index].address;
+            for at in self.up[index].send(self.now, bytes.len()) {
+                self.push(at, Delivery::ToCore(core, from, bytes.clone()));
+            }
+        }
+    }
+
+    /// Gives a core a datagram from an address of nobody's.
+    pub fn inject(&mut self, core: usize, from: SocketAddr, bytes: &[u8]) {
+        self.push(self.now, Delivery::ToCore(core, from, bytes.to_vec()));
+    }
+
+    fn next_event(&self) -> Option<Instant> {
+        let queue = self.queue.peek().map(|r| r.0.0);
+        let cores = self.cores.iter().filter_map(Core::next_deadline).min();
+        let clients = self.clients.iter().filter_map(Client::deadline).min();
+        [queue, cores, clients].into_iter().flatten().min()
+    }
+
+    /// Runs for `time`.
+    pub fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(at) = self.next_event().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.step();
+        }
+        self.now = end;
+    }
+
+    fn step(&mut self) {
+        let mut touched = vec![false; self.cores.len()];
+        while let Some(Reverse((at, id))) = self.queue.peek().copied() {
+            if at > self.now {
+                break;
+            }
+            self.queue.pop();
+            match self.deliveries.remove(&id) {
+                Some(Delivery::ToCore(core, remote, bytes)) => {
+                    touched[core] = true;
+                    let datagram = Datagram {
+                        proto: Proto::Udp,
+                        local: core_address(core),
+                        remote,
+                        kernel_time: None,
+                        bytes: &bytes,
+                    };
+                    self.cores[core].handle(self.now, Input::Datagram(datagram));
+                }
+                Some(Delivery::ToClient(client, from, bytes)) => {
+                    self.clients[client].receive(self.now, from, &bytes);
+                    self.tick_client(client);
+                }
+                Some(Delivery::Mesh(core, from, message)) => {
+                    touched[core] = true;
+                    let message = *message;
+                    self.cores[core].handle(self.now, Input::Mesh { from, message });
+                }
+                None => {}
+            }
+        }
+        for (core, touched) in touched.into_iter().enumerate() {
+            let due = self.cores[core]
+                .next_deadline()
+                .is_some_and(|at| at <= self.now);
+            if touched || due {
+                self.turn(core);
+            }
+        }
+        for client in 0..self.clients.len() {
+            if self.clients[client]
+                .deadline()
+                .is_some_and(|at| at <= self.now)
+            {
+                self.tick_client(client);
+            }
+        }
+    }
+}
