@@ -1,0 +1,573 @@
+//! A small WHIP and WHEP client over real UDP, on str0m: it publishes
+//! synthetic media or watches, and notes what it sees on the wire.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::media::{Direction, MediaKind, Mid, Pt, Rid, Simulcast, SimulcastLayer};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::RtpWrite;
+use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig};
+
+use super::media::{self, Codec, FRAME_RATE, ParameterSets};
+
+/// How often the client's thread looks at its socket.
+const TICK: Duration = Duration::from_millis(2);
+
+/// One m-line.
+#[derive(Debug, Clone)]
+pub struct Track {
+    pub codec: Codec,
+    /// Simulcast layers with their picture sizes.
+    pub layers: Vec<(&'static str, (u16, u16))>,
+    /// A RID that is sent but was never negotiated.
+    pub stray_rid: Option<&'static str>,
+    pub sets: ParameterSets,
+    /// Answer keyframe requests.
+    pub obedient: bool,
+}
+
+impl Track {
+    pub fn new(codec: Codec) -> Self {
+        Self {
+            codec,
+            layers: Vec::new(),
+            stray_rid: None,
+            sets: ParameterSets::Always,
+            obedient: true,
+        }
+    }
+}
+
+/// What arrived as RTP.
+#[derive(Debug, Clone)]
+pub struct Packet {
+    pub kind: MediaKind,
+    pub ssrc: u32,
+    pub sequence: u64,
+    pub timestamp: u32,
+    pub payload: Arc<[u8]>,
+}
+
+/// What the client has seen.
+#[derive(Debug, Default)]
+pub struct Seen {
+    pub connected: bool,
+    /// The peer closed DTLS.
+    pub closed: bool,
+    pub ice: Option<IceConnectionState>,
+    pub packets: Vec<Packet>,
+    pub keyframe_requests: usize,
+    pub channels_open: usize,
+    /// DTLS ClientHellos that came from the server.
+    pub client_hellos: usize,
+    /// DTLS alerts that came from the server.
+    pub alerts: usize,
+    /// SRTCP datagrams from the server: first packet type, its length as the
+    /// header tells, and the datagram's length.
+    pub rtcp: Vec<(u8, usize, usize)>,
+    /// STUN datagrams from the server to the present socket.
+    pub stun: usize,
+}
+
+impl Seen {
+    /// Packets of one kind.
+    pub fn of(&self, kind: MediaKind) -> Vec<&Packet> {
+        self.packets.iter().filter(|p| p.kind == kind).collect()
+    }
+
+    pub fn video(&self) -> Vec<&Packet> {
+        self.of(MediaKind::Video)
+    }
+}
+
+/// What the client's datagrams are allowed to be.
+#[derive(Debug, Default)]
+struct Filter {
+    no_stun: AtomicBool,
+    nothing: AtomicBool,
+    /// Every so many RTP packets one is lost on the way out; 0: none.
+    drop_rtp: Mutex<(usize, usize)>,
+}
+
+struct Sender {
+    mid: Mid,
+    rid: Option<Rid>,
+    track: Track,
+    size: (u16, u16),
+    pt: Option<Pt>,
+    sequence: u64,
+    timestamp: u32,
+    number: u32,
+    next: Instant,
+    key_wanted: bool,
+    sets_sent: bool,
+}
+
+struct Engine {
+    rtc: Rtc,
+    socket: UdpSocket,
+    address: SocketAddr,
+    kinds: Vec<(Mid, MediaKind)>,
+    senders: Vec<Sender>,
+    publishing: bool,
+    seen: Seen,
+}
+
+/// A client with a thread of its own, which ends when it is dropped.
+pub struct Client {
+    engine: Arc<Mutex<Engine>>,
+    filter: Arc<Filter>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    /// The offer; a test may send it in an altered form.
+    pub offer: String,
+    pending: Option<SdpPendingOffer>,
+    answer: String,
+}
+
+impl Client {
+    /// A client that will publish these tracks.
+    pub fn publisher(tracks: &[Track]) -> Self {
+        Self::new(tracks, Direction::SendOnly, false)
+    }
+
+    /// A client that will watch these codecs.
+    pub fn viewer(codecs: &[Codec]) -> Self {
+        let tracks: Vec<Track> = codecs.iter().copied().map(Track::new).collect();
+        Self::new(&tracks, Direction::RecvOnly, false)
+    }
+
+    /// A client that offers a data channel too.
+    pub fn with_channel(tracks: &[Track]) -> Self {
+        Self::new(tracks, Direction::SendOnly, true)
+    }
+
+    fn new(tracks: &[Track], direction: Direction, channel: bool) -> Self {
+        let mut config = RtcConfig::new().clear_codecs().set_rtp_mode(true);
+        for track in tracks {
+            config = match track.codec {
+                Codec::Opus => config.enable_opus(true, false),
+                Codec::Vp8 => config.enable_vp8(true),
+                Codec::H264 => config.enable_h264(true),
+            };
+        }
+        let mut rtc = config.build(Instant::now());
+        let (socket, address) = socket();
+        rtc.add_local_candidate(Candidate::host(address, "udp").expect("a candidate"));
+        let mut kinds = Vec::new();
+        let mut senders = Vec::new();
+        let mut changes = rtc.sdp_api();
+        for track in tracks {
+            let kind = match track.codec {
+                Codec::Opus => MediaKind::Audio,
+                Codec::Vp8 | Codec::H264 => MediaKind::Video,
+            };
+            let simulcast = (!track.layers.is_empty()).then(|| {
+                let mut simulcast = Simulcast::new();
+                for (rid, _) in &track.layers {
+                    simulcast.add_send_layer(SimulcastLayer::new(rid));
+                }
+                simulcast
+            });
+            let mid = changes.add_media(kind, direction, Some("test".into()), None, simulcast);
+            kinds.push((mid, kind));
+            let layers: Vec<(Option<Rid>, (u16, u16))> = if track.layers.is_empty() {
+                vec![(None, (640, 480))]
+            } else {
+                let layers = track.layers.iter();
+                layers
+                    .map(|(rid, size)| (Some((*rid).into()), *size))
+                    .collect()
+            };
+            for (rid, size) in layers {
+                senders.push(Sender {
+                    mid,
+                    rid,
+                    track: track.clone(),
+                    size,
+                    pt: None,
+                    sequence: 1000,
+                    timestamp: 90_000,
+                    number: 0,
+                    next: Instant::now(),
+                    key_wanted: true,
+                    sets_sent: false,
+                });
+            }
+        }
+        if channel {
+            changes.add_channel("test".into());
+        }
+        let (offer, pending) = changes.apply().expect("an offer");
+        let engine = Arc::new(Mutex::new(Engine {
+            rtc,
+            socket,
+            address,
+            kinds,
+            senders,
+            publishing: direction == Direction::SendOnly,
+            seen: Seen::default(),
+        }));
+        let filter = Arc::new(Filter::default());
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = std::thread::spawn({
+            let (engine, filter, stop) = (engine.clone(), filter.clone(), stop.clone());
+            move || {
+                while !stop.load(Ordering::Relaxed) {
+                    lock(&engine).turn(&filter);
+                    std::thread::sleep(TICK);
+                }
+            }
+        });
+        Self {
+            engine,
+            filter,
+            stop,
+            thread: Some(thread),
+            offer: offer.to_sdp_string(),
+            pending: Some(pending),
+            answer: String::new(),
+        }
+    }
+
+    /// The offer as a client writes it that gathers nothing: without candidates.
+    pub fn offer_without_candidates(&self) -> String {
+        let lines = self.offer.split_inclusive("\r\n");
+        lines
+            .filter(|line| !line.starts_with("a=candidate") && !line.starts_with("a=end-of-cand"))
+            .collect()
+    }
+
+    /// Takes the answer; media begins when the connection is up.
+    pub fn accept(&mut self, answer: &str) {
+        self.answer = answer.to_owned();
+        let pending = self.pending.take().expect("an offer that waits");
+        let mut engine = lock(&self.engine);
+        let answer = SdpAnswer::from_sdp_string(answer).expect("an answer that parses");
+        engine
+            .rtc
+            .sdp_api()
+            .accept_answer(pending, answer)
+            .expect("an answer that fits");
+        engine.prepare();
+    }
+
+    /// Begins an ICE restart on a new socket, and returns the fragment for the PATCH.
+    pub fn begin_restart(&mut self) -> String {
+        let mut engine = lock(&self.engine);
+        let (socket, address) = socket();
+        let mut changes = engine.rtc.sdp_api();
+        let credentials = changes.ice_restart(false);
+        let (_, pending) = changes.apply().expect("an offer");
+        self.pending = Some(pending);
+        engine.socket = socket;
+        engine.address = address;
+        format!(
+            "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\nm=audio 9 RTP/AVP 0\r\na=mid:0\r\n",
+            credentials.ufrag, credentials.pass
+        )
+    }
+
+    /// Takes the server's fragment: the answer again, with its new credentials.
+    pub fn finish_restart(&mut self, fragment: &str) {
+        let value = |name: &str| {
+            let prefix = format!("a={name}:");
+            let line = fragment.lines().find(|line| line.starts_with(&prefix));
+            line.expect("credentials").to_owned()
+        };
+        let (ufrag, pwd) = (value("ice-ufrag"), value("ice-pwd"));
+        let answer: String = self
+            .answer
+            .lines()
+            .map(|line| match line {
+                line if line.starts_with("a=ice-ufrag:") => format!("{ufrag}\r\n"),
+                line if line.starts_with("a=ice-pwd:") => format!("{pwd}\r\n"),
+                line => format!("{line}\r\n"),
+            })
+            .collect();
+        let pending = self.pending.take().expect("a restart that waits");
+        let mut engine = lock(&self.engine);
+        let parsed = SdpAnswer::from_sdp_string(&answer).expect("an answer that parses");
+        engine
+            .rtc
+            .sdp_api()
+            .accept_answer(pending, parsed)
+            .expect("an answer that fits");
+        let candidate = Candidate::host(engine.address, "udp").expect("a candidate");
+        engine.rtc.add_local_candidate(candidate);
+        engine.seen.stun = 0;
+    }
+
+    /// The client's UDP address.
+    pub fn address(&self) -> SocketAddr {
+        lock(&self.engine).address
+    }
+
+    /// Holds back STUN: media only, as from a client that answers no checks.
+    pub fn send_no_stun(&self) {
+        self.filter.no_stun.store(true, Ordering::Relaxed);
+    }
+
+    /// Holds everything back, as if the client had gone.
+    pub fn send_nothing(&self) {
+        self.filter.nothing.store(true, Ordering::Relaxed);
+    }
+
+    /// Loses every `n`th RTP packet on its way out.
+    pub fn lose_every(&self, n: usize) {
+        *lock(&self.filter.drop_rtp) = (n, 0);
+    }
+
+    /// Closes the connection with DTLS `close_notify`.
+    pub fn close(&self) {
+        lock(&self.engine).rtc.disconnect();
+    }
+
+    /// Looks at what was seen.
+    pub fn seen<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {
+        look(&lock(&self.engine).seen)
+    }
+
+    /// Waits until `what` holds; false when it does not within `limit`.
+    pub async fn until(&self, limit: Duration, what: impl Fn(&Seen) -> bool) -> bool {
+        let end = Instant::now() + limit;
+        while Instant::now() < end {
+            if self.seen(&what) {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.seen(&what)
+    }
+
+    /// Waits for the connection.
+    #[track_caller]
+    pub fn connected(&self) -> impl Future<Output = ()> + '_ {
+        let place = std::panic::Location::caller();
+        async move {
+            let up = self
+                .until(Duration::from_secs(10), |seen| seen.connected)
+                .await;
+            assert!(up, "not connected at {place}: {:?}", self.seen(|s| s.ice));
+        }
+    }
+
+    /// Waits until `n` more video packets have arrived.
+    pub async fn more_video(&self, n: usize, limit: Duration) -> bool {
+        let before = self.seen(|seen| seen.video().len());
+        self.until(limit, |seen| seen.video().len() >= before + n)
+            .await
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Engine {
+    /// Looks up payload types after the negotiation.
+    fn prepare(&mut self) {
+        for sender in &mut self.senders {
+            let media = self.rtc.media(sender.mid).expect("a section");
+            sender.pt = media.remote_pts().first().copied();
+            if let Some(rid) = sender.track.stray_rid {
+                let mut direct = self.rtc.direct_api();
+                let stream = direct.stream_tx_by_mid(sender.mid, None).expect("a stream");
+                let (ssrc, rtx) = (stream.ssrc(), stream.rtx());
+                direct.remove_stream_tx(ssrc);
+                direct.declare_stream_tx(ssrc, rtx, sender.mid, Some(rid.into()));
+                sender.rid = Some(rid.into());
+            }
+        }
+    }
+
+    /// One turn: read, write, let time pass.
+    fn turn(&mut self, filter: &Filter) {
+        let mut buffer = [0u8; 2000];
+        loop {
+            match self.socket.recv_from(&mut buffer) {
+                Ok((length, source)) => self.receive(&buffer[..length], source, filter),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                // A port that was closed at the other end; datagrams go on.
+                Err(_) => continue,
+            }
+        }
+        let now = Instant::now();
+        if self.seen.connected && self.publishing {
+            for index in 0..self.senders.len() {
+                while self.senders[index].next <= now {
+                    self.write(index, now);
+                    self.drain(filter);
+                }
+            }
+        }
+        let _ = self.rtc.handle_input(Input::Timeout(now));
+        self.drain(filter);
+    }
+
+    fn receive(&mut self, data: &[u8], source: SocketAddr, filter: &Filter) {
+        match data {
+            [0..=3, ..] => self.seen.stun += 1,
+            // A plain-text handshake record (RFC 9147 §4): type 22, epoch 0, ClientHello.
+            [22, _, _, 0, 0, _, _, _, _, _, _, _, _, 1, ..] => self.seen.client_hellos += 1,
+            [21, ..] => self.seen.alerts += 1,
+            [128..=191, kind @ 192..=223, high, low, ..] => {
+                let words = usize::from(u16::from_be_bytes([*high, *low]));
+                self.seen.rtcp.push((*kind, (words + 1) * 4, data.len()));
+            }
+            _ => {}
+        }
+        let Ok(contents) = data.try_into() else {
+            return;
+        };
+        let input = Receive {
+            proto: Protocol::Udp,
+            source,
+            destination: self.address,
+            contents,
+        };
+        let _ = self.rtc.handle_input(Input::Receive(Instant::now(), input));
+        self.drain(filter);
+    }
+
+    fn write(&mut self, index: usize, now: Instant) {
+        let sender = &mut self.senders[index];
+        let Some(pt) = sender.pt else { return };
+        let audio = sender.track.codec == Codec::Opus;
+        let key = !audio && std::mem::take(&mut sender.key_wanted);
+        let with_sets = sender.track.sets == ParameterSets::Always || !sender.sets_sent;
+        sender.sets_sent |= key;
+        let packets = media::picture(
+            sender.track.codec,
+            sender.number,
+            key,
+            sender.size,
+            with_sets,
+        );
+        sender.number += 1;
+        let last = packets.len() - 1;
+        let mut direct = self.rtc.direct_api();
+        let Some(stream) = direct.stream_tx_by_mid(sender.mid, sender.rid) else {
+            return;
+        };
+        for (index, payload) in packets.into_iter().enumerate() {
+            let write = RtpWrite::new(pt, sender.sequence.into(), sender.timestamp, now, payload)
+                .marker(index == last)
+                .nackable(true);
+            stream.write_rtp(write);
+            sender.sequence += 1;
+        }
+        if audio {
+            sender.timestamp = sender.timestamp.wrapping_add(960);
+            sender.next += Duration::from_millis(20);
+        } else {
+            sender.timestamp = sender.timestamp.wrapping_add(90_000 / FRAME_RATE);
+            sender.next += Duration::from_secs(1) / FRAME_RATE;
+        }
+        // After a pause the media goes on from now, not from where it stopped.
+        if sender.next + Duration::from_millis(200) < now {
+            sender.next = now;
+        }
+    }
+
+    fn drain(&mut self, filter: &Filter) {
+        loop {
+            match self.rtc.poll_output() {
+                Ok(Output::Transmit(transmit)) => {
+                    if filter.passes(&transmit.contents) {
+                        let _ = self
+                            .socket
+                            .send_to(&transmit.contents, transmit.destination);
+                    }
+                }
+                Ok(Output::Event(event)) => self.note(event),
+                Ok(Output::Timeout(_)) | Err(_) => return,
+            }
+        }
+    }
+
+    fn note(&mut self, event: Event) {
+        match event {
+            Event::Connected => {
+                self.seen.connected = true;
+                let now = Instant::now();
+                self.senders.iter_mut().for_each(|sender| sender.next = now);
+            }
+            Event::IceConnectionStateChange(state) => self.seen.ice = Some(state),
+            Event::Closed => self.seen.closed = true,
+            Event::ChannelOpen(..) => self.seen.channels_open += 1,
+            Event::KeyframeRequest(request) => {
+                self.seen.keyframe_requests += 1;
+                for sender in &mut self.senders {
+                    if sender.mid == request.mid
+                        && (request.rid.is_none() || sender.rid == request.rid)
+                        && sender.track.obedient
+                    {
+                        sender.key_wanted = true;
+                    }
+                }
+            }
+            Event::RtpPacket(packet) => {
+                let ssrc = packet.header.ssrc;
+                let mut direct = self.rtc.direct_api();
+                let Some(mid) = direct.stream_rx(&ssrc).map(|stream| stream.mid()) else {
+                    return;
+                };
+                let Some((_, kind)) = self.kinds.iter().find(|(m, _)| *m == mid) else {
+                    return;
+                };
+                self.seen.packets.push(Packet {
+                    kind: *kind,
+                    ssrc: *ssrc,
+                    sequence: *packet.seq_no,
+                    timestamp: packet.header.timestamp,
+                    payload: packet.payload.clone(),
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Filter {
+    fn passes(&self, data: &[u8]) -> bool {
+        let stun = matches!(data.first(), Some(0..=3));
+        if self.nothing.load(Ordering::Relaxed) || stun && self.no_stun.load(Ordering::Relaxed) {
+            return false;
+        }
+        if let [128..=191, kind, ..] = data
+            && !(192..=223).contains(kind)
+        {
+            let (every, count) = &mut *lock(&self.drop_rtp);
+            if *every > 0 {
+                *count += 1;
+                return *count % *every != 0;
+            }
+        }
+        true
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn socket() -> (UdpSocket, SocketAddr) {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    socket.set_nonblocking(true).expect("non-blocking");
+    let address = socket.local_addr().expect("an address");
+    (socket, address)
+}
