@@ -14,6 +14,7 @@ pub mod path;
 pub mod stun;
 pub mod stun_limit;
 pub mod sys;
+pub mod tcp;
 pub mod udp;
 pub mod ufrag;
 
@@ -21,4 +22,5 @@ pub use arena::{Run, SendArena};
 pub use batch::RecvBatch;
 pub use demux::AddressTable;
 pub use path::{Datagram, Path, Proto};
+pub use tcp::{TcpLimits, TcpPort};
 pub use udp::{BindError, SendReport, UdpOptions, UdpPort};

@@ -1,0 +1,508 @@
+//! ICE over TCP, passive side (RFC 6544), with the framing of RFC 4571: for clients whose
+//! UDP is blocked. A frame on a connection is treated as a datagram from its remote address.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use mio::event::Event;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+use slab::Slab;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::arena::SendArena;
+use super::classify::{Class, classify};
+use super::demux::AddressTable;
+use super::path::{Datagram, Path, Proto, unmapped};
+use super::udp::{BindError, SendReport};
+use crate::telemetry::{DropCounters, DropReason};
+
+/// The longest frame that is taken. Everything in WebRTC fits a UDP datagram of an
+/// ordinary link; a longer length is another protocol or an attack.
+pub const MAX_FRAME: usize = 2048;
+
+/// Bytes kept for a connection that does not take them: half a second at 4 Mbit/s. What
+/// comes later than that is useless to a live viewer.
+const MAX_WRITE: usize = 256 * 1024;
+
+/// Bytes read in one go; shared by all connections.
+const READ: usize = 64 * 1024;
+
+/// Reads of one connection before the others get their turn.
+const READ_ROUNDS: usize = 4;
+
+/// Connections accepted in one turn of the loop.
+const ACCEPTS: usize = 64;
+
+/// Connections that wait in the kernel to be accepted.
+const BACKLOG: i32 = 256;
+
+/// How often time-outs are looked at; few connections and coarse times need no timer each.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What connections may use.
+#[derive(Debug, Clone, Copy)]
+pub struct TcpLimits {
+    /// Connections of one worker.
+    pub total: usize,
+    /// Connections from one address. An office behind one NAT shares it.
+    pub per_address: u32,
+    /// A connection that sent no STUN message in this time is closed.
+    pub first_stun: Duration,
+    /// A connection that sent nothing for so long is closed. (Sessions end earlier: RFC 7675.)
+    pub idle: Duration,
+    /// A connection that took nothing of what waits for it for so long is closed.
+    pub stuck: Duration,
+}
+
+impl Default for TcpLimits {
+    fn default() -> Self {
+        Self {
+            total: 1024,
+            per_address: 64,
+            first_stun: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            stuck: Duration::from_secs(5),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Connection {
+    stream: TcpStream,
+    local: SocketAddr,
+    remote: SocketAddr,
+    /// The beginning of a frame whose end has not come.
+    partial: Vec<u8>,
+    /// Frames that the kernel has not taken; the first `written` bytes are gone.
+    waiting: Vec<u8>,
+    written: usize,
+    /// A STUN message came.
+    proven: bool,
+    last_frame: Instant,
+    /// When the kernel last took something, or nothing waited.
+    last_progress: Instant,
+}
+
+/// A listener and its connections.
+#[derive(Debug)]
+pub struct TcpPort {
+    listener: TcpListener,
+    local: SocketAddr,
+    limits: TcpLimits,
+    registry: Option<Registry>,
+    first_token: usize,
+    connections: Slab<Connection>,
+    index: AddressTable,
+    per_address: HashMap<IpAddr, u32>,
+    /// Connections with more to read, whose event is spent.
+    unfinished: Vec<usize>,
+    accept_more: bool,
+    closed: Vec<SocketAddr>,
+    next_tick: Option<Instant>,
+    buffer: Box<[u8]>,
+    drops: DropCounters,
+}
+
+impl TcpPort {
+    /// Listens on `address`; an IPv6 wildcard takes IPv4 too unless `only_v6`.
+    pub fn bind(address: SocketAddr, only_v6: bool, limits: TcpLimits) -> Result<Self, BindError> {
+        Self::open(address, only_v6, limits).map_err(|error| BindError::new("TCP", address, error))
+    }
+
+    fn open(address: SocketAddr, only_v6: bool, limits: TcpLimits) -> io::Result<Self> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM.nonblocking().cloexec(),
+            Some(Protocol::TCP),
+        )?;
+        if address.is_ipv6() {
+            socket.set_only_v6(only_v6 || !address.ip().is_unspecified())?;
+        }
+        // A restart must not wait for old connections in TIME_WAIT; on Linux a port that
+        // another process listens on stays refused.
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let listener = TcpListener::from_std(socket.into());
+        Ok(Self {
+            local: listener.local_addr()?,
+            listener,
+            limits,
+            registry: None,
+            first_token: 0,
+            connections: Slab::new(),
+            index: AddressTable::default(),
+            per_address: HashMap::new(),
+            unfinished: Vec::new(),
+            accept_more: false,
+            closed: Vec::new(),
+            next_tick: None,
+            buffer: vec![0; READ + MAX_FRAME + 2].into_boxed_slice(),
+            drops: DropCounters::default(),
+        })
+    }
+
+    /// The address it listens on, with the real port.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// How many connections are open.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// What was dropped since the last call.
+    pub fn take_drops(&mut self) -> DropCounters {
+        std::mem::take(&mut self.drops)
+    }
+
+    /// Lets a poll tell about the listener with `listener` and about connections with
+    /// tokens from `first_connection` upwards.
+    pub fn register(
+        &mut self,
+        registry: &Registry,
+        listener: Token,
+        first_connection: usize,
+    ) -> io::Result<()> {
+        registry.register(&mut self.listener, listener, Interest::READABLE)?;
+        self.registry = Some(registry.try_clone()?);
+        self.first_token = first_connection;
+        Ok(())
+    }
+
+    /// Takes new connections, after an event of the listener.
+    pub fn accept(&mut self, now: Instant) {
+        self.accept_more = true;
+        for _ in 0..ACCEPTS {
+            match self.listener.accept() {
+                Ok((stream, remote)) => {
+                    // A connection that ends at once is none of the server's worries.
+                    let _ = self.open_connection(stream, unmapped(remote), now);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.accept_more = false;
+                    return;
+                }
+                // The peer gave up while it waited.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                // Out of files or memory: the next tick tries again.
+                Err(_) => {
+                    self.accept_more = false;
+                    self.next_tick.get_or_insert(now + TICK);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn open_connection(
+        &mut self,
+        mut stream: TcpStream,
+        remote: SocketAddr,
+        now: Instant,
+    ) -> io::Result<()> {
+        let used = self.per_address.get(&remote.ip()).copied().unwrap_or(0);
+        if self.connections.len() >= self.limits.total || used >= self.limits.per_address {
+            self.drops.add(DropReason::SessionTableFull);
+            return Ok(());
+        }
+        stream.set_nodelay(true)?;
+        let local = unmapped(stream.local_addr()?);
+        let entry = self.connections.vacant_entry();
+        let key = entry.key();
+        if let Some(registry) = &self.registry {
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            registry.register(&mut stream, Token(self.first_token + key), interest)?;
+        }
+        entry.insert(Connection {
+            stream,
+            local,
+            remote,
+            partial: Vec::new(),
+            waiting: Vec::new(),
+            written: 0,
+            proven: false,
+            last_frame: now,
+            last_progress: now,
+        });
+        *self.per_address.entry(remote.ip()).or_default() += 1;
+        self.index.insert(Proto::Tcp, remote, key as u32);
+        self.next_tick.get_or_insert(now + TICK);
+        Ok(())
+    }
+
+    /// Reads and writes a connection after one of its events; `frame` gets what arrived.
+    pub fn ready(&mut self, event: &Event, now: Instant, frame: &mut impl FnMut(Datagram<'_>)) {
+        let Some(key) = event.token().0.checked_sub(self.first_token) else {
+            return;
+        };
+        if event.is_writable() {
+            self.write(key, now);
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            self.read(key, now, frame);
+        }
+    }
+
+    /// True when something is left to do that no event will tell.
+    pub fn has_more(&self) -> bool {
+        self.accept_more || !self.unfinished.is_empty()
+    }
+
+    /// Goes on with what [`has_more`](Self::has_more) tells.
+    pub fn resume(&mut self, now: Instant, frame: &mut impl FnMut(Datagram<'_>)) {
+        if self.accept_more {
+            self.accept(now);
+        }
+        for _ in 0..self.unfinished.len() {
+            let key = self.unfinished.swap_remove(0);
+            self.read(key, now, frame);
+        }
+    }
+
+    fn read(&mut self, key: usize, now: Instant, frame: &mut impl FnMut(Datagram<'_>)) {
+        for _ in 0..READ_ROUNDS {
+            let Some(connection) = self.connections.get_mut(key) else {
+                return;
+            };
+            match connection.read(&mut self.buffer, now, frame) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(reason) => {
+                    if let Some(reason) = reason {
+                        self.drops.add(reason);
+                    }
+                    self.close_key(key);
+                    return;
+                }
+            }
+        }
+        if !self.unfinished.contains(&key) {
+            self.unfinished.push(key);
+        }
+    }
+
+    fn write(&mut self, key: usize, now: Instant) {
+        if let Some(connection) = self.connections.get_mut(key)
+            && connection.write(now).is_err()
+        {
+            self.close_key(key);
+        }
+    }
+
+    /// Sends the arena's datagrams for TCP paths. What a slow connection can't keep is
+    /// dropped, frame by frame; what is for no connection counts as an error.
+    pub fn send(&mut self, arena: &SendArena, now: Instant) -> SendReport {
+        let mut report = SendReport::default();
+        for run in arena.runs().filter(|run| run.path.proto == Proto::Tcp) {
+            let Some(key) = self.index.get(Proto::Tcp, run.path.remote) else {
+                report.errors += run.count() as u64;
+                continue;
+            };
+            let key = key as usize;
+            let Some(connection) = self.connections.get_mut(key) else {
+                continue;
+            };
+            for bytes in run.datagrams() {
+                if connection.queue(bytes, now) {
+                    report.datagrams += 1;
+                    report.bytes += bytes.len() as u64;
+                } else {
+                    self.drops.add(DropReason::TcpBackpressure);
+                }
+            }
+            report.syscalls += 1;
+            self.write(key, now);
+        }
+        report
+    }
+
+    /// Whether there is a connection for `path`.
+    pub fn carries(&self, path: &Path) -> bool {
+        path.proto == Proto::Tcp && self.index.get(Proto::Tcp, path.remote).is_some()
+    }
+
+    /// Closes connections whose time is over.
+    pub fn expire(&mut self, now: Instant) {
+        if self.next_tick.is_none_or(|at| at > now) {
+            return;
+        }
+        self.next_tick = None;
+        // Also after an accept that failed for want of files.
+        self.accept(now);
+        let limits = self.limits;
+        let late: Vec<usize> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.is_late(now, &limits))
+            .map(|(key, _)| key)
+            .collect();
+        for key in late {
+            if self
+                .connections
+                .get(key)
+                .is_some_and(|c| !c.waiting.is_empty())
+            {
+                self.drops.add(DropReason::TcpBackpressure);
+            }
+            self.close_key(key);
+        }
+        if !self.connections.is_empty() {
+            self.next_tick.get_or_insert(now + TICK);
+        }
+    }
+
+    /// When [`expire`](Self::expire) wants to be called.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.next_tick
+    }
+
+    /// Closes the connection from `remote`, as when its session ends.
+    pub fn close(&mut self, remote: SocketAddr) {
+        if let Some(key) = self.index.get(Proto::Tcp, remote) {
+            self.close_key(key as usize);
+        }
+    }
+
+    /// A peer whose connection is gone, each once.
+    pub fn pop_closed(&mut self) -> Option<SocketAddr> {
+        self.closed.pop()
+    }
+
+    fn close_key(&mut self, key: usize) {
+        let Some(mut connection) = self.connections.try_remove(key) else {
+            return;
+        };
+        if let Some(registry) = &self.registry {
+            let _ = registry.deregister(&mut connection.stream);
+        }
+        self.unfinished.retain(|other| *other != key);
+        self.index.remove(Proto::Tcp, connection.remote);
+        if let Some(used) = self.per_address.get_mut(&connection.remote.ip()) {
+            *used -= 1;
+            if *used == 0 {
+                self.per_address.remove(&connection.remote.ip());
+            }
+        }
+        self.closed.push(connection.remote);
+    }
+}
+
+impl Connection {
+    /// Reads once and hands out whole frames. True when more may wait; an error closes the
+    /// connection, for a reason to count or because the peer left.
+    fn read(
+        &mut self,
+        buffer: &mut [u8],
+        now: Instant,
+        frame: &mut impl FnMut(Datagram<'_>),
+    ) -> Result<bool, Option<DropReason>> {
+        let kept = self.partial.len();
+        let room = buffer.get_mut(kept..kept + READ).ok_or(None)?;
+        let read = match self.stream.read(room) {
+            Ok(0) => return Err(None),
+            Ok(read) => read,
+            Err(error) => {
+                return match error.kind() {
+                    io::ErrorKind::WouldBlock => Ok(false),
+                    io::ErrorKind::Interrupted => Ok(true),
+                    _ => Err(None),
+                };
+            }
+        };
+        if let Some(start) = buffer.get_mut(..kept) {
+            start.copy_from_slice(&self.partial);
+        }
+        let mut rest = buffer.get(..kept + read).unwrap_or_default();
+        while let Some(length) = rest.first_chunk::<2>() {
+            let length = usize::from(u16::from_be_bytes(*length));
+            if length > MAX_FRAME {
+                return Err(Some(DropReason::TcpFraming));
+            }
+            let Some(bytes) = rest.get(2..2 + length) else {
+                break;
+            };
+            rest = rest.get(2 + length..).unwrap_or_default();
+            if length == 0 {
+                // RFC 4571 §2 allows empty frames; they carry nothing.
+                continue;
+            }
+            if !self.proven {
+                // The first word on a connection is a connectivity check (RFC 6544 §7.1).
+                if classify(bytes) != Ok(Class::Stun) {
+                    return Err(Some(DropReason::UnknownSource));
+                }
+                self.proven = true;
+            }
+            self.last_frame = now;
+            frame(Datagram {
+                proto: Proto::Tcp,
+                local: self.local,
+                remote: self.remote,
+                kernel_time: None,
+                bytes,
+            });
+        }
+        self.partial.clear();
+        self.partial.extend_from_slice(rest);
+        // Also after a short read: the end of the stream may wait behind it, untold.
+        Ok(true)
+    }
+
+    /// Appends a frame, if the connection keeps up.
+    fn queue(&mut self, bytes: &[u8], now: Instant) -> bool {
+        let Ok(length) = u16::try_from(bytes.len()) else {
+            return false;
+        };
+        if self.waiting.is_empty() {
+            self.last_progress = now;
+        }
+        if self.waiting.len() - self.written + 2 + bytes.len() > MAX_WRITE {
+            return false;
+        }
+        self.waiting.extend_from_slice(&length.to_be_bytes());
+        self.waiting.extend_from_slice(bytes);
+        true
+    }
+
+    fn write(&mut self, now: Instant) -> io::Result<()> {
+        while let Some(rest) = self.waiting.get(self.written..).filter(|r| !r.is_empty()) {
+            match self.stream.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    self.written += count;
+                    self.last_progress = now;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // Keeps the memory within twice the limit.
+                    if self.written > MAX_WRITE / 2 {
+                        self.waiting.drain(..self.written);
+                        self.written = 0;
+                    }
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.waiting.clear();
+        self.written = 0;
+        Ok(())
+    }
+
+    fn is_late(&self, now: Instant, limits: &TcpLimits) -> bool {
+        let silent = now.saturating_duration_since(self.last_frame);
+        let stuck = now.saturating_duration_since(self.last_progress);
+        silent >= limits.idle
+            || (!self.proven && silent >= limits.first_stun)
+            || (!self.waiting.is_empty() && stuck >= limits.stuck)
+    }
+}
+
+#[cfg(test)]
+#[path = "tcp_tests.rs"]
+mod tests;

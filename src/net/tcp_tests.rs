@@ -1,0 +1,218 @@
+use std::net::TcpStream as Client;
+
+use mio::{Events, Poll};
+
+use super::*;
+
+const FIRST: usize = 100;
+
+struct Bench {
+    poll: Poll,
+    port: TcpPort,
+    frames: Vec<(SocketAddr, Vec<u8>)>,
+    closed: Vec<SocketAddr>,
+    start: Instant,
+}
+
+impl Bench {
+    fn new(limits: TcpLimits) -> Self {
+        let poll = Poll::new().expect("poll");
+        let address = "127.0.0.1:0".parse().expect("address");
+        let mut port = TcpPort::bind(address, false, limits).expect("bind");
+        port.register(poll.registry(), Token(1), FIRST)
+            .expect("register");
+        Self {
+            poll,
+            port,
+            frames: Vec::new(),
+            closed: Vec::new(),
+            start: Instant::now(),
+        }
+    }
+
+    fn client(&mut self) -> Client {
+        let client = Client::connect(self.port.local()).expect("connect");
+        client
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .expect("timeout");
+        client
+    }
+
+    /// Runs the port until `done`, at the real time plus `ahead`.
+    fn run(&mut self, ahead: Duration, done: impl Fn(&Self) -> bool) {
+        let mut events = Events::with_capacity(16);
+        while !done(self) {
+            assert!(
+                self.start.elapsed() < Duration::from_secs(10),
+                "took too long"
+            );
+            let timeout = if self.port.has_more() { 0 } else { 10 };
+            self.poll
+                .poll(&mut events, Some(Duration::from_millis(timeout)))
+                .expect("poll");
+            let now = Instant::now() + ahead;
+            let frames = &mut self.frames;
+            let mut keep = |d: Datagram<'_>| {
+                assert_eq!(d.proto, Proto::Tcp);
+                frames.push((d.remote, d.bytes.to_vec()));
+            };
+            for event in &events {
+                match event.token() {
+                    Token(1) => self.port.accept(now),
+                    _ => self.port.ready(event, now, &mut keep),
+                }
+            }
+            self.port.resume(now, &mut keep);
+            self.port.expire(now);
+            while let Some(remote) = self.port.pop_closed() {
+                self.closed.push(remote);
+            }
+        }
+    }
+
+    fn path(&self, client: &Client) -> Path {
+        Path {
+            proto: Proto::Tcp,
+            local: self.port.local(),
+            remote: client.local_addr().expect("address"),
+        }
+    }
+}
+
+fn framed(bytes: &[u8]) -> Vec<u8> {
+    let mut all = (bytes.len() as u16).to_be_bytes().to_vec();
+    all.extend_from_slice(bytes);
+    all
+}
+
+const STUN: [u8; 20] = [0; 20];
+
+#[test]
+fn frames_come_whole_however_they_are_cut() {
+    let mut bench = Bench::new(TcpLimits::default());
+    let mut client = bench.client();
+    let remote = client.local_addr().expect("address");
+    let mut wanted = vec![(remote, STUN.to_vec())];
+    let mut stream = framed(&STUN);
+    for n in 0..100usize {
+        let bytes = vec![n as u8; 1 + n * 20];
+        stream.extend(framed(&bytes));
+        if n % 10 == 0 {
+            stream.extend(framed(&[]));
+        }
+        wanted.push((remote, bytes));
+    }
+    let (slow, fast) = stream.split_at(300);
+    for byte in slow {
+        client.write_all(&[*byte]).expect("write");
+        bench.run(Duration::ZERO, |b| b.port.connections() == 1);
+        let before = bench.port.connections();
+        bench.run(Duration::ZERO, |_| before == 1);
+    }
+    client.write_all(fast).expect("write");
+    bench.run(Duration::ZERO, |b| b.frames.len() >= wanted.len());
+    assert_eq!(bench.frames, wanted);
+    drop(client);
+    bench.run(Duration::ZERO, |b| b.port.connections() == 0);
+    assert_eq!(bench.closed, [remote]);
+}
+
+#[test]
+fn the_arena_reaches_the_connection() {
+    let mut bench = Bench::new(TcpLimits::default());
+    let mut client = bench.client();
+    client.write_all(&framed(&STUN)).expect("write");
+    bench.run(Duration::ZERO, |b| b.frames.len() == 1);
+    let path = bench.path(&client);
+    assert!(bench.port.carries(&path));
+    let nobody = Path {
+        remote: ([127, 0, 0, 1], 1).into(),
+        ..path
+    };
+    let mut arena = SendArena::new(10_000, 100);
+    assert!(arena.push(path, &[1; 500]));
+    assert!(arena.push(path, &[2; 500]));
+    assert!(arena.push(nobody, &[3; 500]));
+    assert!(arena.push(path, &[4; 90]));
+    let report = bench.port.send(&arena, Instant::now());
+    assert_eq!(
+        (report.datagrams, report.errors, report.bytes),
+        (3, 1, 1090)
+    );
+    let wanted = [framed(&[1; 500]), framed(&[2; 500]), framed(&[4; 90])].concat();
+    let mut got = vec![0; wanted.len()];
+    client.read_exact(&mut got).expect("read");
+    assert_eq!(got, wanted);
+    bench.port.close(path.remote);
+    assert_eq!(client.read(&mut got).expect("end"), 0);
+}
+
+#[test]
+fn a_connection_that_takes_nothing_loses_frames_and_is_closed() {
+    let mut bench = Bench::new(TcpLimits::default());
+    let mut client = bench.client();
+    client.write_all(&framed(&STUN)).expect("write");
+    bench.run(Duration::ZERO, |b| b.frames.len() == 1);
+    let path = bench.path(&client);
+    let mut arena = SendArena::new(100_000, 100);
+    while arena.push(path, &[7; 1000]) {}
+    let mut sent = 0;
+    for _ in 0..200 {
+        sent += bench.port.send(&arena, Instant::now()).datagrams;
+    }
+    let dropped = bench.port.take_drops().get(DropReason::TcpBackpressure);
+    assert!(dropped > 0);
+    assert_eq!(sent + dropped, 200 * arena.len() as u64);
+    let kept = &bench
+        .port
+        .connections
+        .iter()
+        .next()
+        .expect("connection")
+        .1
+        .waiting;
+    assert!(kept.capacity() <= 4 * MAX_WRITE, "{}", kept.capacity());
+    bench.run(Duration::from_secs(7), |b| b.port.connections() == 0);
+    // What did arrive is whole frames and the beginning of one.
+    let mut got = Vec::new();
+    let _ = client.read_to_end(&mut got);
+    assert!(!got.is_empty());
+    for frame in got.chunks_exact(1002) {
+        assert!(frame == framed(&[7; 1000]));
+    }
+}
+
+#[test]
+fn strangers_are_shown_out() {
+    for bytes in [framed(&[0x80; 40]), b"GET / HTTP/1.1\r\n\r\n".to_vec()] {
+        let mut bench = Bench::new(TcpLimits::default());
+        let mut client = bench.client();
+        client.write_all(&bytes).expect("write");
+        bench.run(Duration::ZERO, |b| !b.closed.is_empty());
+        assert!(bench.frames.is_empty());
+        assert_eq!(bench.port.take_drops().total(), 1);
+    }
+    let mut silent = Bench::new(TcpLimits::default());
+    let _client = silent.client();
+    silent.run(Duration::ZERO, |b| b.port.connections() == 1);
+    silent.run(Duration::from_secs(11), |b| b.port.connections() == 0);
+    assert!(silent.port.next_deadline().is_none());
+}
+
+#[test]
+fn connections_are_limited_per_address_and_in_total() {
+    let limits = TcpLimits {
+        per_address: 3,
+        ..TcpLimits::default()
+    };
+    let mut bench = Bench::new(limits);
+    let clients: Vec<_> = (0..5).map(|_| bench.client()).collect();
+    bench.run(Duration::ZERO, |b| {
+        b.port.connections() == 3 && b.port.drops.get(DropReason::SessionTableFull) == 2
+    });
+    drop(clients);
+    bench.run(Duration::ZERO, |b| b.port.connections() == 0);
+    assert!(bench.port.per_address.is_empty());
+    let _again = bench.client();
+    bench.run(Duration::ZERO, |b| b.port.connections() == 1);
+}
