@@ -10,6 +10,7 @@ pub mod arena;
 pub mod batch;
 pub mod classify;
 pub mod demux;
+pub mod interfaces;
 pub mod path;
 pub mod stun;
 pub mod stun_limit;

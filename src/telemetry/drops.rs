@@ -144,6 +144,13 @@ impl DropCounters {
         *count = count.wrapping_add(n);
     }
 
+    /// Adds all counts of another thread or part.
+    pub fn add_all(&mut self, other: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count = count.wrapping_add(more);
+        }
+    }
+
     /// How often `reason` was counted.
     pub fn get(&self, reason: DropReason) -> u64 {
         self.counts[reason.index()]
@@ -201,6 +208,11 @@ mod tests {
         assert_eq!(drops.get(DropReason::Oversize), 3);
         assert_eq!(drops.get(DropReason::UnknownSource), 0);
         assert_eq!(drops.total(), 5);
+        let mut other = DropCounters::default();
+        other.add(DropReason::MeshFull);
+        other.add_all(&drops);
+        assert_eq!(other.get(DropReason::MeshFull), 3);
+        assert_eq!(other.get(DropReason::Oversize), 3);
         assert_eq!(drops.iter().count(), DropReason::ALL.len());
         assert!(drops.iter().any(|row| row == ("mesh_full", 2)));
     }

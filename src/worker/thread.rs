@@ -1,0 +1,494 @@
+//! The OS thread around a worker's core: it waits, makes the system calls and carries
+//! messages; everything else is the core's.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use tokio::sync::mpsc;
+
+use super::junction::{Doorbell, Seat};
+use super::sans_io::{IoCounts, MeshValue, SansIo};
+use crate::control::QueueFull;
+use crate::control::messages::{Command, Event};
+use crate::net::{Datagram, RecvBatch, SendArena, SendReport, TcpPort, UdpPort, sys};
+use crate::telemetry::DropReason;
+use crate::units::WorkerId;
+
+/// Commands that wait for a worker: a burst of joins and trickled candidates. At some ten
+/// thousand commands a second a full queue is a tenth of a second late; more is a 503.
+pub const COMMAND_QUEUE: usize = 1024;
+
+/// Commands in one turn, so that media does not wait for a burst of joins: opening
+/// a session takes about a quarter of a millisecond.
+const COMMANDS_PER_TURN: usize = 8;
+
+/// Messages of other workers in one turn, about as many as a read brings datagrams.
+const MESH_PER_TURN: usize = 1024;
+
+/// Events that wait because the control plane does not take them. Replies and ends of
+/// sessions are kept beyond it (their number is bounded by the commands and sessions); news that
+/// a later one makes obsolete are dropped and counted.
+const EVENT_OUTBOX: usize = 4096;
+
+/// How soon a full queue is tried again.
+const RETRY: Duration = Duration::from_millis(2);
+
+/// Events of one wait.
+const POLL_EVENTS: usize = 256;
+
+const UDP: usize = 1;
+const LISTENER: usize = 1 << 16;
+const CONNECTIONS: usize = 1 << 17;
+
+/// The sockets of a worker, bound before its thread starts so that errors are told at once.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// One or more UDP sockets.
+    pub udp: Vec<UdpPort>,
+    /// TCP listeners, where ICE-TCP is on.
+    pub tcp: Vec<TcpPort>,
+}
+
+/// Queues commands for a worker and wakes it.
+#[derive(Debug, Clone)]
+pub struct CommandSender {
+    queue: SyncSender<Command>,
+    bell: Arc<Doorbell>,
+}
+
+impl CommandSender {
+    /// Queues a command without waiting.
+    pub fn send(&self, command: Command) -> Result<(), QueueFull> {
+        let result = self.queue.try_send(command).map_err(|_| QueueFull);
+        self.bell.ring();
+        result
+    }
+}
+
+impl crate::control::CommandSink for CommandSender {
+    fn send(&self, command: Command) -> Result<(), QueueFull> {
+        Self::send(self, command)
+    }
+}
+
+/// A running worker.
+#[derive(Debug)]
+pub struct WorkerHandle {
+    /// Its number.
+    pub id: WorkerId,
+    /// The addresses that its UDP sockets are bound to.
+    pub udp: Vec<SocketAddr>,
+    /// The addresses that it accepts TCP connections on.
+    pub tcp: Vec<SocketAddr>,
+    commands: CommandSender,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl WorkerHandle {
+    /// Queues a command without waiting.
+    pub fn send(&self, command: Command) -> Result<(), QueueFull> {
+        self.commands.send(command)
+    }
+
+    /// Another sender of commands, such as the control plane's.
+    pub fn commands(&self) -> CommandSender {
+        self.commands.clone()
+    }
+
+    /// Asks the thread to end after a last turn. Commands that are queued by now are still
+    /// carried out: close the sessions first.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.commands.bell.ring();
+    }
+
+    /// Waits until the thread has ended.
+    pub fn join(self) {
+        // A panic was dealt with inside.
+        let _ = self.thread.join();
+    }
+}
+
+/// Ends the process with exit code 1: the answer to a panic of a core outside of any
+/// session, since its state can't be trusted any more.
+pub fn exit_process(worker: WorkerId) {
+    tracing::error!(worker = worker.0, "a worker failed; the server ends");
+    std::process::exit(1);
+}
+
+/// Starts a worker. `make_core` runs on the new thread; `on_panic` is [`exit_process`]
+/// outside of tests.
+pub fn spawn<C: SansIo>(
+    seat: Seat<C::Mesh>,
+    sockets: Sockets,
+    events: mpsc::Sender<(WorkerId, Event)>,
+    make_core: impl FnOnce() -> C + Send + 'static,
+    on_panic: fn(WorkerId),
+) -> io::Result<WorkerHandle> {
+    let id = seat.id;
+    let (sender, commands) = sync_channel(COMMAND_QUEUE);
+    let udp = sockets.udp.iter().map(UdpPort::local).collect();
+    let tcp = sockets.tcp.iter().map(TcpPort::local).collect();
+    let sender = CommandSender {
+        queue: sender,
+        bell: Arc::clone(&seat.bell),
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut network = Network::new(sockets);
+    network.register(&seat.poll)?;
+    let stopped = Arc::clone(&stop);
+    let thread = std::thread::Builder::new()
+        .name(format!("weir-worker-{}", id.0))
+        .spawn(move || {
+            let run = AssertUnwindSafe(|| {
+                let outboxes = seat.peers.iter().map(|_| VecDeque::new()).collect();
+                let worker = Worker {
+                    core: make_core(),
+                    seat,
+                    network,
+                    commands,
+                    events,
+                    event_outbox: VecDeque::new(),
+                    outboxes,
+                    stop: stopped,
+                };
+                worker.run();
+            });
+            if catch_unwind(run).is_err() {
+                on_panic(id);
+            }
+        })?;
+    Ok(WorkerHandle {
+        id,
+        udp,
+        tcp,
+        commands: sender,
+        stop,
+        thread,
+    })
+}
+
+/// The sockets and what went through them.
+struct Network {
+    udp: Vec<UdpPort>,
+    /// Sockets that may have something to read.
+    readable: Vec<bool>,
+    tcp: Vec<TcpPort>,
+    batch: RecvBatch,
+    counts: IoCounts,
+}
+
+impl Network {
+    fn new(sockets: Sockets) -> Self {
+        Self {
+            readable: vec![true; sockets.udp.len()],
+            udp: sockets.udp,
+            tcp: sockets.tcp,
+            batch: RecvBatch::new(),
+            counts: IoCounts::default(),
+        }
+    }
+
+    fn register(&mut self, poll: &Poll) -> io::Result<()> {
+        let registry = poll.registry();
+        for (n, port) in self.udp.iter().enumerate() {
+            let fd = port.raw_fd();
+            registry.register(&mut SourceFd(&fd), Token(UDP + n), Interest::READABLE)?;
+        }
+        for (n, port) in self.tcp.iter_mut().enumerate() {
+            // Each listener has its own range of tokens.
+            port.register(registry, Token(LISTENER + n), CONNECTIONS * (n + 1))?;
+        }
+        Ok(())
+    }
+
+    /// One system call for each readable UDP socket.
+    fn read_udp(&mut self, core: &mut impl SansIo, now: Instant) {
+        for (port, readable) in self.udp.iter_mut().zip(&mut self.readable) {
+            if !*readable {
+                continue;
+            }
+            match port.receive(&mut self.batch) {
+                Ok(_) => *readable = self.batch.is_full(),
+                // A pending error of the socket was taken by this call; the next tells more.
+                Err(error) => {
+                    tracing::debug!(%error, "receiving failed");
+                    continue;
+                }
+            }
+            let unusable = self.batch.malformed() as u64;
+            self.counts
+                .drops
+                .add_many(DropReason::UnknownProtocol, unusable);
+            for datagram in self.batch.iter() {
+                core.datagram(now, datagram);
+            }
+        }
+    }
+
+    /// Reads, accepts and writes what the wait told about TCP, and what was left over.
+    fn serve_tcp(&mut self, core: &mut impl SansIo, events: &Events, now: Instant) {
+        let mut frame = |datagram: Datagram<'_>| core.datagram(now, datagram);
+        for event in events {
+            let token = event.token().0;
+            if token >= CONNECTIONS {
+                if let Some(port) = self.tcp.get_mut(token / CONNECTIONS - 1) {
+                    port.ready(event, now, &mut frame);
+                }
+            } else if let Some(port) = token
+                .checked_sub(LISTENER)
+                .and_then(|n| self.tcp.get_mut(n))
+            {
+                port.accept(now);
+            }
+        }
+        for port in &mut self.tcp {
+            if port.has_more() {
+                port.resume(now, &mut frame);
+            }
+            port.expire(now);
+        }
+        for port in &mut self.tcp {
+            while let Some(remote) = port.pop_closed() {
+                core.tcp_closed(now, remote);
+            }
+            self.counts.drops.add_all(&port.take_drops());
+        }
+    }
+
+    fn flush(&mut self, arena: &mut SendArena, now: Instant) {
+        let mut report = SendReport::default();
+        for port in &mut self.udp {
+            report += port.send(arena);
+        }
+        for port in self.tcp.iter_mut().filter(|port| port.connections() > 0) {
+            report += port.send(arena, now);
+        }
+        self.counts.datagrams_out += report.datagrams;
+        self.counts.bytes_out += report.bytes;
+        let drops = &mut self.counts.drops;
+        drops.add_many(DropReason::KernelFull, report.dropped_full);
+        drops.add_many(DropReason::SendFailed, report.errors);
+        arena.clear();
+    }
+
+    fn has_more(&self) -> bool {
+        self.readable.contains(&true) || self.tcp.iter().any(TcpPort::has_more)
+    }
+}
+
+struct Worker<C: SansIo> {
+    core: C,
+    seat: Seat<C::Mesh>,
+    network: Network,
+    commands: Receiver<Command>,
+    events: mpsc::Sender<(WorkerId, Event)>,
+    event_outbox: VecDeque<Event>,
+    /// What could not be queued to each worker, in order.
+    outboxes: Vec<VecDeque<C::Mesh>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl<C: SansIo> Worker<C> {
+    fn run(mut self) {
+        let mut events = Events::with_capacity(POLL_EVENTS);
+        let mut more = true;
+        loop {
+            let stopping = self.stop.load(Ordering::SeqCst);
+            self.wait(&mut events, more && !stopping);
+            for event in &events {
+                if let Some(readable) = event
+                    .token()
+                    .0
+                    .checked_sub(UDP)
+                    .and_then(|n| self.network.readable.get_mut(n))
+                {
+                    *readable = true;
+                }
+            }
+            let now = Instant::now();
+            self.network.read_udp(&mut self.core, now);
+            self.network.serve_tcp(&mut self.core, &events, now);
+            more = self.take_messages(now, stopping);
+            let network = &mut self.network;
+            self.core
+                .turn(now, &mut |arena: &mut SendArena| network.flush(arena, now));
+            self.give_events();
+            self.give_mesh();
+            if stopping {
+                return;
+            }
+        }
+    }
+
+    /// Waits for something to do, but not when there is `more` already.
+    fn wait(&mut self, events: &mut Events, more: bool) {
+        let stopping = self.stop.load(Ordering::SeqCst);
+        let timeout = if more || stopping || self.network.has_more() {
+            Some(Duration::ZERO)
+        } else {
+            let deadline = self
+                .network
+                .tcp
+                .iter()
+                .filter_map(TcpPort::next_deadline)
+                .chain(self.core.next_deadline())
+                .min();
+            let until = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            match until {
+                Some(until) if self.is_retrying() => Some(until.min(RETRY)),
+                None if self.is_retrying() => Some(RETRY),
+                until => until,
+            }
+        };
+        let asleep = timeout != Some(Duration::ZERO);
+        if asleep {
+            self.seat.bell.before_sleep();
+        }
+        // A message that was queued before the bell could be heard is taken in the turn
+        // behind this wait; one that comes later rings.
+        let timeout = if asleep && self.seat.bell.was_rung() {
+            Some(Duration::ZERO)
+        } else {
+            timeout
+        };
+        if let Err(error) = self.seat.poll.poll(events, timeout)
+            && error.kind() != io::ErrorKind::Interrupted
+        {
+            tracing::error!(%error, "waiting for the network failed");
+        }
+        self.seat.bell.after_sleep();
+    }
+
+    fn is_retrying(&self) -> bool {
+        !self.event_outbox.is_empty() || self.outboxes.iter().any(|outbox| !outbox.is_empty())
+    }
+
+    /// Commands and other workers' messages; true when more may wait.
+    fn take_messages(&mut self, now: Instant, all: bool) -> bool {
+        let limit = if all {
+            COMMAND_QUEUE
+        } else {
+            COMMANDS_PER_TURN
+        };
+        let mut commands = 0;
+        // While the control plane does not take what it asked for, it gets nothing new.
+        while commands < limit && self.event_outbox.len() < EVENT_OUTBOX {
+            let Ok(command) = self.commands.try_recv() else {
+                break;
+            };
+            commands += 1;
+            if matches!(command, Command::Snapshot { .. }) {
+                self.network.counts.cpu = sys::thread_cpu_time();
+                self.core
+                    .io_counts(std::mem::take(&mut self.network.counts));
+            }
+            self.core.command(now, command);
+        }
+        let mut messages = 0;
+        while messages < MESH_PER_TURN {
+            let Ok((from, message)) = self.seat.inbox.try_recv() else {
+                break;
+            };
+            messages += 1;
+            self.core.mesh(now, from, message);
+        }
+        commands == limit || messages == MESH_PER_TURN
+    }
+
+    fn give_events(&mut self) {
+        let id = self.seat.id;
+        for event in self.core.events().drain(..) {
+            // Only these are made obsolete by what follows.
+            let news = matches!(
+                event,
+                Event::ViewerActive { .. }
+                    | Event::ViewerInactive { .. }
+                    | Event::TrackCodec { .. }
+            );
+            if news && self.event_outbox.len() >= EVENT_OUTBOX {
+                self.network.counts.drops.add(DropReason::EventQueueFull);
+                continue;
+            }
+            self.event_outbox.push_back(event);
+        }
+        while let Some(event) = self.event_outbox.pop_front() {
+            match self.events.try_send((id, event)) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full((_, event))) => {
+                    self.event_outbox.push_front(event);
+                    return;
+                }
+                // Nobody listens any more.
+                Err(mpsc::error::TrySendError::Closed(_)) => self.event_outbox.clear(),
+            }
+        }
+    }
+
+    fn give_mesh(&mut self) {
+        let from = self.seat.id;
+        for ((queue, bell), outbox) in self.seat.peers.iter().zip(&mut self.outboxes) {
+            let mut sent = false;
+            while let Some(message) = outbox.pop_front() {
+                match queue.try_send((from, message)) {
+                    Ok(()) => sent = true,
+                    Err(TrySendError::Full((_, message))) => {
+                        outbox.push_front(message);
+                        break;
+                    }
+                    Err(TrySendError::Disconnected(_)) => outbox.clear(),
+                }
+            }
+            if sent {
+                bell.ring();
+            }
+        }
+        let mut rung = 0u128;
+        for (to, message) in self.core.mesh_out().drain(..) {
+            let index = usize::from(to.0);
+            let (Some((queue, _)), Some(outbox)) =
+                (self.seat.peers.get(index), self.outboxes.get_mut(index))
+            else {
+                continue;
+            };
+            // Nothing overtakes what waits.
+            let refused = if outbox.is_empty() {
+                match queue.try_send((from, message)) {
+                    Ok(()) => {
+                        rung |= 1 << (index % 128);
+                        continue;
+                    }
+                    Err(TrySendError::Full((_, message))) => message,
+                    Err(TrySendError::Disconnected(_)) => continue,
+                }
+            } else {
+                message
+            };
+            if refused.may_drop() {
+                self.network.counts.drops.add(DropReason::MeshFull);
+            } else {
+                outbox.push_back(refused);
+            }
+        }
+        // One ring a worker and turn, however many messages.
+        for (index, (_, bell)) in self.seat.peers.iter().enumerate() {
+            if rung & (1 << (index % 128)) != 0 {
+                bell.ring();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "thread_tests.rs"]
+mod tests;

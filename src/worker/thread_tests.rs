@@ -1,0 +1,335 @@
+use std::net::UdpSocket;
+use std::sync::atomic::AtomicU64;
+
+use super::*;
+use crate::control::messages::{CloseReason, Event};
+use crate::net::{Path, TcpLimits, UdpOptions};
+use crate::units::{RequestId, SessionKey};
+use crate::worker::core::Flush;
+use crate::worker::junction::{MESH_QUEUE, junction};
+
+/// Sends each datagram back `copies` times; answers commands; passes on to worker 1.
+struct Echo {
+    id: WorkerId,
+    copies: usize,
+    arena: SendArena,
+    events: Vec<Event>,
+    mesh: Vec<(WorkerId, Message)>,
+    deadline: Option<Instant>,
+    fired: Arc<AtomicU64>,
+    heard: Arc<AtomicU64>,
+    turns: Arc<AtomicU64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Message {
+    Media,
+    Control(u64),
+}
+
+impl MeshValue for Message {
+    fn may_drop(&self) -> bool {
+        matches!(self, Self::Media)
+    }
+}
+
+impl Echo {
+    fn new(id: WorkerId) -> Self {
+        Self {
+            id,
+            copies: 1,
+            arena: SendArena::new(1 << 20, 1000),
+            events: Vec::new(),
+            mesh: Vec::new(),
+            deadline: None,
+            fired: Arc::default(),
+            heard: Arc::default(),
+            turns: Arc::default(),
+        }
+    }
+}
+
+fn key(slot: u32) -> SessionKey {
+    SessionKey {
+        worker: WorkerId(0),
+        slot,
+        generation: 0,
+    }
+}
+
+impl SansIo for Echo {
+    type Mesh = Message;
+
+    fn datagram(&mut self, now: Instant, datagram: Datagram<'_>) {
+        assert_ne!(datagram.bytes, b"panic");
+        if datagram.bytes == b"later" {
+            self.deadline = Some(now + Duration::from_millis(20));
+        }
+        let path = Path {
+            proto: datagram.proto,
+            local: datagram.local,
+            remote: datagram.remote,
+        };
+        for _ in 0..self.copies {
+            assert!(self.arena.push(path, datagram.bytes));
+        }
+    }
+
+    fn tcp_closed(&mut self, _: Instant, _: SocketAddr) {
+        self.events.push(Event::Connected { key: key(7) });
+    }
+
+    fn command(&mut self, _: Instant, command: Command) {
+        match command {
+            Command::Close { key, reason } if reason == CloseReason::Deleted => {
+                self.events.push(Event::Closed { key, reason });
+            }
+            Command::Close { .. } => {
+                // More than the queue holds: media first, then what may not be lost.
+                for n in 0..2 * MESH_QUEUE as u64 {
+                    self.mesh.push((WorkerId(1), Message::Media));
+                    self.mesh.push((WorkerId(1), Message::Control(n)));
+                }
+            }
+            Command::Snapshot { .. } => {}
+            other => panic!("not sent in these tests: {other:?}"),
+        }
+    }
+
+    fn mesh(&mut self, _: Instant, from: WorkerId, message: Message) {
+        assert_eq!((from, self.id), (WorkerId(0), WorkerId(1)));
+        if let Message::Control(n) = message {
+            let before = self.heard.fetch_add(1, Ordering::SeqCst);
+            assert_eq!(before, n, "in order");
+        }
+    }
+
+    fn turn(&mut self, now: Instant, flush: &mut dyn Flush) {
+        self.turns.fetch_add(1, Ordering::SeqCst);
+        if self.deadline.is_some_and(|at| at <= now) {
+            self.deadline = None;
+            self.fired.fetch_add(1, Ordering::SeqCst);
+        }
+        if !self.arena.is_empty() {
+            flush.flush(&mut self.arena);
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    fn events(&mut self) -> &mut Vec<Event> {
+        &mut self.events
+    }
+
+    fn mesh_out(&mut self) -> &mut Vec<(WorkerId, Message)> {
+        &mut self.mesh
+    }
+
+    fn io_counts(&mut self, counts: IoCounts) {
+        assert!(counts.cpu > Duration::ZERO);
+        let slot = counts.datagrams_out as u32;
+        self.events.push(Event::Connected { key: key(slot) });
+    }
+}
+
+fn no_panic(_: WorkerId) {
+    panic!("the core panicked");
+}
+
+fn sockets() -> Sockets {
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    let udp = UdpPort::bind(address, UdpOptions::default()).expect("bind");
+    let tcp = TcpPort::bind(address, false, TcpLimits::default()).expect("bind");
+    Sockets {
+        udp: vec![udp],
+        tcp: vec![tcp],
+    }
+}
+
+type Events = mpsc::Receiver<(WorkerId, Event)>;
+
+fn start(echo: Echo, queue: usize) -> (WorkerHandle, Events) {
+    let seat = junction(1).expect("junction").remove(0);
+    let (sender, receiver) = mpsc::channel(queue);
+    let handle = spawn(seat, sockets(), sender, move || echo, no_panic).expect("spawn");
+    (handle, receiver)
+}
+
+fn client(handle: &WorkerHandle) -> UdpSocket {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("bind");
+    socket.connect(handle.udp[0]).expect("connect");
+    socket
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("timeout");
+    socket
+}
+
+fn until(what: &str, done: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(5);
+    while !done() {
+        assert!(Instant::now() < end, "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn datagrams_go_through_the_core_and_out_in_runs() {
+    let mut echo = Echo::new(WorkerId(0));
+    echo.copies = 8;
+    let (handle, mut events) = start(echo, 8);
+    let socket = client(&handle);
+    let mut buffer = [0; 2000];
+    for n in 0..20u8 {
+        socket.send(&[n; 1100]).expect("send");
+        for _ in 0..8 {
+            let len = socket.recv(&mut buffer).expect("answer");
+            assert_eq!(buffer[..len], [n; 1100]);
+        }
+    }
+    let request = RequestId(1);
+    handle.send(Command::Snapshot { request }).expect("send");
+    let counted = events.blocking_recv().expect("event").1;
+    assert!(matches!(counted, Event::Connected { key } if key.slot == 160));
+    handle.stop();
+    handle.join();
+}
+
+#[test]
+fn a_sleeping_worker_wakes_for_a_command_and_for_its_deadline() {
+    let echo = Echo::new(WorkerId(0));
+    let fired = Arc::clone(&echo.fired);
+    let (handle, mut events) = start(echo, 8);
+    for slot in 0..50 {
+        // Sometimes it has gone to sleep by now, sometimes not yet.
+        std::thread::sleep(Duration::from_micros(u64::from(slot) * 40));
+        let reason = CloseReason::Deleted;
+        handle
+            .send(Command::Close {
+                key: key(slot),
+                reason,
+            })
+            .expect("send");
+        let (_, event) = events.blocking_recv().expect("event");
+        assert!(matches!(event, Event::Closed { key, .. } if key.slot == slot));
+    }
+    let socket = client(&handle);
+    let sent = Instant::now();
+    socket.send(b"later").expect("send");
+    until("the deadline", || fired.load(Ordering::SeqCst) == 1);
+    assert!(sent.elapsed() >= Duration::from_millis(20));
+    handle.stop();
+    handle.join();
+}
+
+#[test]
+fn a_full_event_queue_loses_no_reply_and_a_full_command_queue_is_told() {
+    let (handle, mut events) = start(Echo::new(WorkerId(0)), 2);
+    let mut accepted = 0u32;
+    let full = loop {
+        let close = Command::Close {
+            key: key(accepted),
+            reason: CloseReason::Deleted,
+        };
+        match handle.send(close) {
+            Ok(()) => accepted += 1,
+            Err(QueueFull) => break true,
+        }
+        if accepted > 100_000 {
+            break false;
+        }
+    };
+    assert!(full, "the queue is bounded");
+    assert!(accepted as usize >= COMMAND_QUEUE);
+    for slot in 0..accepted {
+        let (_, event) = events.blocking_recv().expect("event");
+        assert!(matches!(event, Event::Closed { key, .. } if key.slot == slot));
+    }
+    handle.stop();
+    handle.join();
+}
+
+#[test]
+fn tcp_frames_are_datagrams_and_a_closed_connection_is_told() {
+    use std::io::{Read, Write};
+    let (handle, mut events) = start(Echo::new(WorkerId(0)), 8);
+    let mut stream = std::net::TcpStream::connect(handle.tcp[0]).expect("connect");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .expect("timeout");
+    let mut frame = vec![0, 20];
+    frame.extend([0; 20]);
+    stream.write_all(&frame).expect("write");
+    let mut answer = [1; 22];
+    stream.read_exact(&mut answer).expect("read");
+    assert_eq!(answer[..], frame);
+    drop(stream);
+    let (_, event) = events.blocking_recv().expect("event");
+    assert!(matches!(event, Event::Connected { key } if key.slot == 7));
+    handle.stop();
+    handle.join();
+}
+
+#[test]
+fn between_workers_only_media_is_lost() {
+    let mut seats = junction(2).expect("junction");
+    let (sender, _events) = mpsc::channel(8);
+    let second = Echo::new(WorkerId(1));
+    let heard = Arc::clone(&second.heard);
+    let seat = seats.remove(1);
+    let first_seat = seats.remove(0);
+    let events = sender.clone();
+    let first = spawn(
+        first_seat,
+        sockets(),
+        events,
+        || Echo::new(WorkerId(0)),
+        no_panic,
+    )
+    .expect("spawn");
+    let close = Command::Close {
+        key: key(0),
+        reason: CloseReason::Internal,
+    };
+    first.send(close).expect("send");
+    // The second worker comes late, so the queue fills up.
+    std::thread::sleep(Duration::from_millis(30));
+    let second = spawn(seat, sockets(), sender, move || second, no_panic).expect("spawn");
+    until("the last control message", || {
+        heard.load(Ordering::SeqCst) == 2 * MESH_QUEUE as u64
+    });
+    for handle in [first, second] {
+        handle.stop();
+        handle.join();
+    }
+}
+
+#[test]
+fn a_panic_of_the_core_is_reported() {
+    static PANICKED: AtomicU64 = AtomicU64::new(0);
+    fn note(worker: WorkerId) {
+        PANICKED.store(u64::from(worker.0) + 1, Ordering::SeqCst);
+    }
+    let seat = junction(1).expect("junction").remove(0);
+    let (sender, _events) = mpsc::channel(8);
+    let make = || Echo::new(WorkerId(0));
+    let handle = spawn(seat, sockets(), sender, make, note).expect("spawn");
+    client(&handle).send(b"panic").expect("send");
+    until("the report", || PANICKED.load(Ordering::SeqCst) == 1);
+    handle.join();
+}
+
+#[test]
+fn an_idle_worker_sleeps() {
+    let echo = Echo::new(WorkerId(0));
+    let turns = Arc::clone(&echo.turns);
+    let (handle, _events) = start(echo, 8);
+    std::thread::sleep(Duration::from_millis(50));
+    let before = turns.load(Ordering::SeqCst);
+    std::thread::sleep(Duration::from_millis(100));
+    let more = turns.load(Ordering::SeqCst) - before;
+    assert!(more <= 1, "{more} turns without work");
+    handle.stop();
+    handle.join();
+}
