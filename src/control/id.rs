@@ -12,8 +12,8 @@ use rand::rngs::SysRng;
 const LOG_BYTES: usize = 6;
 /// Random bytes behind the secret part: 144 bits, above the 122 that RFC 9725 §5 hints at by naming UUIDv4.
 const SECRET_BYTES: usize = 18;
-/// Characters of the part that goes into logs.
-const LOG_CHARS: usize = LOG_BYTES * 4 / 3;
+/// Characters of a session id that may go into logs.
+pub const LOG_CHARS: usize = LOG_BYTES * 4 / 3;
 /// Random bytes of an entity tag.
 const TAG_BYTES: usize = 12;
 

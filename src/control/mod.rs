@@ -37,7 +37,7 @@ use dashmap::DashMap;
 use tokio::sync::{Notify, oneshot};
 
 pub use error::ControlError;
-pub use id::{EntityTag, NoRandomness, SessionId};
+pub use id::{EntityTag, LOG_CHARS, NoRandomness, SessionId};
 pub use link::{CommandSink, QueueFull, WorkerLink};
 use messages::{CloseReason, Command, Refusal};
 pub use open::{Join, OpenRequest, Opened};

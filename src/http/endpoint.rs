@@ -118,7 +118,11 @@ async fn open(
         Join::Publish(_) => Direction::Publish,
         Join::View(_) => Direction::View,
     };
-    let accepted = read_offer(&offer, direction, &Policy::default())?;
+    let policy = Policy {
+        data_channels: access.may_publish_data(&room).is_ok(),
+        ..Policy::default()
+    };
+    let accepted = read_offer(&offer, direction, &policy)?;
     if direction == Direction::Publish {
         for section in &accepted.negotiated.media {
             access.may_publish_kind(section.kind)?;

@@ -10,6 +10,7 @@ use axum::response::Response;
 use tracing::{debug, warn};
 
 use super::App;
+use crate::control::LOG_CHARS;
 
 /// The method as a label: a bounded set, whatever clients send.
 fn method_label(method: &Method) -> &'static str {
@@ -24,6 +25,19 @@ fn method_label(method: &Method) -> &'static str {
     }
 }
 
+/// What the path is about, for the log: a room, or the harmless part of a
+/// session's id.
+fn subject<'a>(route: &str, path: &'a str) -> (&'static str, &'a str) {
+    let second = path.split('/').nth(2).unwrap_or_default();
+    if route.contains("{room}") {
+        ("room", second)
+    } else if route.starts_with("/session/") {
+        ("session", second.get(..LOG_CHARS).unwrap_or_default())
+    } else {
+        ("", "")
+    }
+}
+
 /// Logs and counts a request.
 pub(super) async fn layer(State(app): State<App>, request: Request, next: Next) -> Response {
     let started = Instant::now();
@@ -33,6 +47,7 @@ pub(super) async fn layer(State(app): State<App>, request: Request, next: Next) 
         .get::<MatchedPath>()
         .map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
     let client = app.client(&request);
+    let path = request.uri().path().to_owned();
     let response = next.run(request).await;
     let status = response.status();
     let took = started.elapsed();
@@ -43,11 +58,29 @@ pub(super) async fn layer(State(app): State<App>, request: Request, next: Next) 
     .increment(1);
     metrics::histogram!("weir_http_request_seconds", "route" => route.clone())
         .record(took.as_secs_f64());
+    let (about, name) = subject(&route, &path);
     let micros = took.as_micros() as u64;
     if status.is_server_error() {
-        warn!(method, route, status = status.as_u16(), %client, micros, "request");
+        warn!(method, route, status = status.as_u16(), %client, about, name, micros, "request");
     } else {
-        debug!(method, route, status = status.as_u16(), %client, micros, "request");
+        debug!(method, route, status = status.as_u16(), %client, about, name, micros, "request");
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_names_rooms_and_never_a_session_url() {
+        assert_eq!(subject("/whip/{room}", "/whip/a%20b"), ("room", "a%20b"));
+        let path = "/session/AbCdEfGhsecretsecretsecretsecret/events";
+        assert_eq!(
+            subject("/session/{id}/events", path),
+            ("session", "AbCdEfGh")
+        );
+        assert_eq!(subject("/session/{id}", "/session/x"), ("session", ""));
+        assert_eq!(subject("none", "/whip/a/b/c"), ("", ""));
+    }
 }
