@@ -14,6 +14,7 @@
 //! worker/   drives the loop: read everything ready, route, poll dirty sessions, flush, run due timers
 //! ```
 
+pub mod cli;
 pub mod codec;
 pub mod config;
 pub mod control;
@@ -21,6 +22,7 @@ pub mod http;
 pub mod net;
 pub mod peer;
 pub mod room;
+pub mod run;
 pub mod telemetry;
 pub mod units;
 pub mod viewer;

@@ -1,2 +1,7 @@
 //! The `weir` server.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    weir::cli::main()
+}
