@@ -5,25 +5,17 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use if_addrs::IfAddr;
-use tokio::net::UdpSocket;
 use tracing::warn;
 
 use crate::config::{Announced, Config};
-use crate::net::stun;
+use crate::net::interfaces;
 
 /// Addresses that are announced at most: every one makes each answer longer
 /// (it has to stay below 8 KiB for FFmpeg) and each client check one path more.
 const MAX_ADDRESSES: usize = 12;
 
-/// Requests to the STUN server, each with its wait (RFC 8489 §6.2.1, shortened:
-/// the start waits for it).
-const STUN_WAITS: [Duration; 4] = [
-    Duration::from_millis(300),
-    Duration::from_millis(600),
-    Duration::from_millis(1200),
-    Duration::from_millis(2400),
-];
+/// How long the start waits for the STUN server.
+const STUN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// No address could be found.
 #[derive(Debug, thiserror::Error)]
@@ -44,9 +36,9 @@ pub enum AnnounceError {
 }
 
 /// The addresses to announce, most wanted first: what the STUN server sees,
-/// then the configured ones or those of the interfaces, IPv4 before IPv6. On a
-/// server for this machine only, loopback comes first; the others follow,
-/// because clients built on libnice never use loopback.
+/// then the configured ones or those of the interfaces. A server for this
+/// machine only announces loopback and the others too, because clients built
+/// on libnice never use loopback.
 pub async fn addresses(config: &Config) -> Result<Vec<Announced>, AnnounceError> {
     let announce = &config.announce;
     let mut found = Vec::new();
@@ -60,16 +52,9 @@ pub async fn addresses(config: &Config) -> Result<Vec<Announced>, AnnounceError>
         found.push(Announced { ip, port: None });
     }
     if announce.addresses.is_empty() {
-        let interfaces = if_addrs::get_if_addrs().map_err(AnnounceError::Interfaces)?;
-        let interfaces = interfaces
-            .into_iter()
-            .filter(if_addrs::Interface::is_oper_up)
-            .map(|interface| interface.addr);
-        found.extend(of_interfaces(
-            interfaces,
-            config.is_local(),
-            &config.udp.listen,
-        ));
+        let ips =
+            interfaces::local_addresses(config.is_local()).map_err(AnnounceError::Interfaces)?;
+        found.extend(usable(ips, &config.udp.listen));
     } else {
         found.extend(&announce.addresses);
     }
@@ -90,49 +75,24 @@ pub async fn addresses(config: &Config) -> Result<Vec<Announced>, AnnounceError>
     Ok(unique)
 }
 
-/// The usable addresses of interfaces, IPv4 first.
-fn of_interfaces(
-    interfaces: impl Iterator<Item = IfAddr>,
-    local: bool,
-    listen: &[IpAddr],
-) -> Vec<Announced> {
+/// Those of the interfaces' addresses that are bound, IPv4 first (FFmpeg takes
+/// the first candidate and no other) and loopback first in each family.
+fn usable(mut ips: Vec<IpAddr>, listen: &[IpAddr]) -> impl Iterator<Item = Announced> {
     let bound = |ip: &IpAddr| {
         listen.is_empty()
-            || listen.contains(ip)
             || listen
                 .iter()
-                .any(|l| l.is_unspecified() && (l.is_ipv6() || ip.is_ipv4()))
+                .any(|l| l == ip || (l.is_unspecified() && l.is_ipv4() == ip.is_ipv4()))
     };
-    let mut ips: Vec<IpAddr> = interfaces
-        .map(|address| address.ip())
-        .filter(bound)
-        .filter(|ip| local || !ip.is_loopback())
-        .filter(|ip| match ip {
-            IpAddr::V4(v4) => !v4.is_link_local(),
-            // A link-local address means nothing without its interface.
-            IpAddr::V6(v6) => !v6.is_unicast_link_local(),
-        })
-        .collect();
+    ips.retain(bound);
     if ips.is_empty() {
         // A machine without a network still serves itself.
-        ips.extend(
-            [
-                IpAddr::V4(Ipv4Addr::LOCALHOST),
-                IpAddr::V6(Ipv6Addr::LOCALHOST),
-            ]
-            .into_iter()
-            .find(bound),
-        );
+        let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        ips.extend(loopback.into_iter().find(bound));
     }
     // Stable, so that interfaces keep the system's order.
-    ips.sort_by_key(|ip| (!ip.is_loopback(), ip.is_ipv6()));
-    if let Some(first) = ips.iter().position(IpAddr::is_ipv4) {
-        // An answer's first candidate is IPv4: FFmpeg takes that one and no other.
-        ips[..=first].rotate_right(1);
-    }
-    ips.into_iter()
-        .map(|ip| Announced { ip, port: None })
-        .collect()
+    ips.sort_by_key(|ip| (ip.is_ipv6(), !ip.is_loopback()));
+    ips.into_iter().map(|ip| Announced { ip, port: None })
 }
 
 /// The candidates of one worker for its internal port.
@@ -159,110 +119,55 @@ async fn ask_stun(server: &str) -> Result<IpAddr, String> {
         .collect();
     servers.sort_by_key(SocketAddr::is_ipv6);
     let mut why = "has no address".to_owned();
-    for server in servers.into_iter().take(2) {
-        match ask_stun_at(server).await {
-            Ok(ip) => return Ok(ip),
+    // One address of each family at most, so that the start is not held up long.
+    servers.dedup_by_key(|server| server.is_ipv6());
+    for server in servers {
+        let ask = move || interfaces::discover_public(server, STUN_TIMEOUT);
+        match tokio::task::spawn_blocking(ask).await {
+            Ok(Ok(mapped)) => return Ok(mapped.ip().to_canonical()),
+            Ok(Err(error)) => why = error.to_string(),
             Err(error) => why = error.to_string(),
         }
     }
     Err(why)
 }
 
-async fn ask_stun_at(server: SocketAddr) -> io::Result<IpAddr> {
-    let any: IpAddr = if server.is_ipv4() {
-        Ipv4Addr::UNSPECIFIED.into()
-    } else {
-        Ipv6Addr::UNSPECIFIED.into()
-    };
-    let socket = UdpSocket::bind((any, 0)).await?;
-    socket.connect(server).await?;
-    let transaction: [u8; 12] = rand::random();
-    let mut request = [0; 64];
-    let length = stun::binding_request(transaction, &mut request)
-        .ok_or_else(|| io::Error::other("the request does not fit"))?;
-    let request = &request[..length];
-    for wait in STUN_WAITS {
-        socket.send(request).await?;
-        let answer = async {
-            let mut response = [0; 1500];
-            loop {
-                let length = socket.recv(&mut response).await?;
-                if let Some(mapped) = stun::mapped_address(&response[..length], transaction) {
-                    return Ok::<_, io::Error>(mapped.ip().to_canonical());
-                }
-            }
-        };
-        match tokio::time::timeout(wait, answer).await {
-            Ok(answer) => return answer,
-            Err(_elapsed) => {}
-        }
-    }
-    Err(io::Error::new(
-        io::ErrorKind::TimedOut,
-        format!("{server} did not answer"),
-    ))
-}
-
 #[cfg(test)]
 mod tests {
-    use if_addrs::{Ifv4Addr, Ifv6Addr};
+    use tokio::net::UdpSocket;
 
     use super::*;
+    use crate::net::stun;
 
-    fn interface(ip: &str) -> IfAddr {
-        match ip.parse().expect("address") {
-            IpAddr::V4(ip) => IfAddr::V4(Ifv4Addr {
-                ip,
-                netmask: Ipv4Addr::BROADCAST,
-                prefixlen: 32,
-                broadcast: None,
-            }),
-            IpAddr::V6(ip) => IfAddr::V6(Ifv6Addr {
-                ip,
-                netmask: Ipv6Addr::UNSPECIFIED,
-                prefixlen: 0,
-                broadcast: None,
-            }),
-        }
+    fn announced(ips: &[&str], listen: &[&str]) -> Vec<String> {
+        let parse = |ips: &[&str]| ips.iter().map(|ip| ip.parse().expect("ip")).collect();
+        let (ips, listen): (Vec<IpAddr>, Vec<IpAddr>) = (parse(ips), parse(listen));
+        usable(ips, &listen).map(|a| a.to_string()).collect()
     }
 
-    fn announced(interfaces: &[&str], local: bool, listen: &[&str]) -> Vec<String> {
-        let listen: Vec<IpAddr> = listen.iter().map(|ip| ip.parse().expect("ip")).collect();
-        of_interfaces(interfaces.iter().map(|ip| interface(ip)), local, &listen)
-            .iter()
-            .map(ToString::to_string)
-            .collect()
-    }
-
-    const USUAL: [&str; 6] = [
-        "127.0.0.1",
-        "::1",
-        "2001:db8::5",
-        "fe80::1",
-        "192.0.2.5",
-        "169.254.3.4",
-    ];
+    const TWO: [&str; 2] = ["192.0.2.5", "2001:db8::5"];
 
     #[test]
-    fn a_public_server_announces_its_interfaces_v4_first() {
-        assert_eq!(announced(&USUAL, false, &[]), ["192.0.2.5", "2001:db8::5"]);
-        assert_eq!(announced(&USUAL, false, &["0.0.0.0"]), ["192.0.2.5"]);
-        assert_eq!(announced(&USUAL, false, &["::", "0.0.0.0"]).len(), 2);
-        assert_eq!(announced(&USUAL, false, &["2001:db8::5"]), ["2001:db8::5"]);
+    fn only_bound_families_and_addresses_are_announced() {
+        assert_eq!(announced(&TWO, &[]), TWO);
+        assert_eq!(announced(&TWO, &["0.0.0.0"]), ["192.0.2.5"]);
+        assert_eq!(announced(&TWO, &["::"]), ["2001:db8::5"]);
+        assert_eq!(announced(&TWO, &["::", "0.0.0.0"]), TWO);
+        assert_eq!(announced(&TWO, &["2001:db8::5"]), ["2001:db8::5"]);
     }
 
     #[test]
-    fn a_local_server_announces_loopback_first_and_the_others_too() {
+    fn ipv4_is_first_and_loopback_leads_each_family() {
         assert_eq!(
-            announced(&USUAL, true, &[]),
-            ["127.0.0.1", "::1", "192.0.2.5", "2001:db8::5"]
+            announced(&["192.0.2.5", "2001:db8::5", "127.0.0.1", "::1"], &[]),
+            ["127.0.0.1", "192.0.2.5", "::1", "2001:db8::5"]
         );
-        assert_eq!(announced(&["::1", "192.0.2.5"], true, &[])[0], "192.0.2.5");
     }
 
     #[test]
     fn a_machine_without_network_announces_loopback() {
-        assert_eq!(announced(&["127.0.0.1", "::1"], false, &[]), ["127.0.0.1"]);
+        assert_eq!(announced(&[], &[]), ["127.0.0.1"]);
+        assert_eq!(announced(&[], &["::"]), ["::1"]);
     }
 
     #[test]
