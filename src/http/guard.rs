@@ -21,8 +21,8 @@ pub(super) async fn limit_rate(State(app): State<App>, request: Request, next: N
     next.run(request).await
 }
 
-/// Gives errors without a document one: the router's 404 and 405 (which keeps
-/// its `Allow`), and refusals of a path.
+/// Gives errors without a document one: the router's 404 and 405, and refusals
+/// of a path.
 pub(super) async fn explain(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let status = response.status();
@@ -35,16 +35,11 @@ pub(super) async fn explain(request: Request, next: Next) -> Response {
     }
     let problem = match status {
         StatusCode::NOT_FOUND => Problem::not_found("resource"),
-        StatusCode::METHOD_NOT_ALLOWED => {
-            let allow = response.headers().get(header::ALLOW);
-            let allow = allow.and_then(|value| value.to_str().ok());
-            let allow = allow.unwrap_or_default().to_owned();
-            Problem::new(
-                Kind::MethodNotAllowed,
-                format!("This resource takes {}.", allow.replace(',', ", ")),
-            )
-            .field(header::ALLOW, &allow)
-        }
+        // The router adds `Allow` to this further out.
+        StatusCode::METHOD_NOT_ALLOWED => Problem::new(
+            Kind::MethodNotAllowed,
+            "This resource has no such method. The Allow field names those that it has.",
+        ),
         status if status.is_client_error() => {
             Problem::new(Kind::Malformed, "The request can't be understood.")
         }

@@ -326,7 +326,7 @@ impl Client {
 
     /// Closes the connection with DTLS `close_notify`.
     pub fn close(&self) {
-        lock(&self.engine).rtc.disconnect();
+        lock(&self.engine).rtc.close().expect("a goodbye");
     }
 
     /// Looks at what was seen.
