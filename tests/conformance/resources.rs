@@ -74,3 +74,73 @@ async fn case_57_delete_after_the_client_closed_dtls_is_200() {
     assert!(gone, "close_notify ends the session");
     server.delete(&session).await.expect(200);
 }
+
+#[tokio::test]
+async fn stopping_says_goodbye_to_all_and_ends_cleanly() {
+    let mut server = Server::start().await;
+    let mut publisher = Client::publisher(&[Track::new(Codec::Vp8)]);
+    let answer = server.post("/whip/r", &publisher.offer).await;
+    answer.expect(201);
+    publisher.accept(&answer.body);
+    publisher.connected().await;
+    // A session that never connects must not hold the server up.
+    server.post("/whip/s", OBS).await.expect(201);
+    let started = std::time::Instant::now();
+    assert_eq!(server.terminate().await, Some(0));
+    assert!(started.elapsed() < Duration::from_secs(8), "bounded");
+    assert!(
+        publisher
+            .until(Duration::from_secs(2), |seen| seen.closed)
+            .await
+    );
+}
+
+#[tokio::test]
+async fn the_list_of_rooms_has_its_agreed_form() {
+    let server = Server::start().await;
+    let mut publisher = Client::publisher(&[Track::new(Codec::Opus), Track::new(Codec::Vp8)]);
+    let answer = server.post("/whip/studio/ann", &publisher.offer).await;
+    answer.expect(201);
+    publisher.accept(&answer.body);
+    publisher.connected().await;
+    let mut viewer = Client::viewer(&[Codec::Opus, Codec::Vp8]);
+    let answer = server.post("/whep/studio", &viewer.offer).await;
+    answer.expect(201);
+    viewer.accept(&answer.body);
+    assert!(viewer.more_video(60, Duration::from_secs(10)).await);
+    let rooms = server.rooms().await;
+    assert_eq!(rooms.len(), 1);
+    assert_eq!(rooms[0]["name"], "studio");
+    assert_eq!(rooms[0]["viewers"], 1);
+    let ann = &rooms[0]["participants"][0];
+    assert_eq!(ann["identity"], "ann");
+    let tracks = ann["tracks"].as_array().expect("tracks");
+    let codecs: Vec<_> = tracks
+        .iter()
+        .map(|t| (t["kind"].as_str(), t["codec"].as_str()))
+        .collect();
+    assert!(
+        codecs.contains(&(Some("audio"), Some("opus"))),
+        "{codecs:?}"
+    );
+    assert!(codecs.contains(&(Some("video"), Some("VP8"))), "{codecs:?}");
+    let video = tracks.iter().find(|t| t["kind"] == "video").expect("video");
+    let encoding = &video["encodings"][0];
+    assert_eq!(encoding["active"], true);
+    assert_eq!(
+        (&encoding["width"], &encoding["height"]),
+        (&640.into(), &480.into())
+    );
+    assert!(
+        encoding["bitrate"].as_u64().expect("a rate") > 10_000,
+        "{encoding}"
+    );
+    assert!(encoding["packets"].as_u64().expect("a count") > 60);
+    let watching = &rooms[0]["viewing"][0];
+    assert_eq!(watching["watching"], "ann");
+    assert_eq!(watching["connected"], true);
+    assert!(
+        watching["packets"].as_u64().expect("a count") > 60,
+        "{watching}"
+    );
+}

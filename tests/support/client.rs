@@ -28,8 +28,6 @@ pub struct Track {
     /// A RID that is sent but was never negotiated.
     pub stray_rid: Option<&'static str>,
     pub sets: ParameterSets,
-    /// Answer keyframe requests.
-    pub obedient: bool,
 }
 
 impl Track {
@@ -39,7 +37,6 @@ impl Track {
             layers: Vec::new(),
             stray_rid: None,
             sets: ParameterSets::Always,
-            obedient: true,
         }
     }
 }
@@ -512,7 +509,6 @@ impl Engine {
                 for sender in &mut self.senders {
                     if sender.mid == request.mid
                         && (request.rid.is_none() || sender.rid == request.rid)
-                        && sender.track.obedient
                     {
                         sender.key_wanted = true;
                     }

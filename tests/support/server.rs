@@ -201,4 +201,16 @@ impl Server {
     pub fn alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
+
+    /// Asks the process to end (SIGTERM) and returns its exit code.
+    pub async fn terminate(&mut self) -> Option<i32> {
+        let pid = self.child.id().expect("a running process");
+        let kill = Command::new("kill").arg(pid.to_string()).status().await;
+        assert!(kill.expect("kill runs").success());
+        let end = tokio::time::timeout(START_LIMIT, self.child.wait());
+        end.await
+            .expect("the server ends")
+            .expect("a status")
+            .code()
+    }
 }
