@@ -209,7 +209,7 @@ impl<'a> StunView<'a> {
         self.unknown_required
     }
 
-    /// A check that lacks what RFC 8445 §7.2.2 demands (PRIORITY, and the sender’s role):
+    /// A check that lacks what RFC 8445 §7.2.2 demands (PRIORITY, and the sender's role):
     /// [`complete_request`] makes it whole. FFmpeg up to 8.0 sends such checks.
     pub fn is_incomplete_check(&self) -> bool {
         self.is_binding_request()
