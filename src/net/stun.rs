@@ -210,7 +210,7 @@ impl<'a> StunView<'a> {
     }
 
     /// A check that lacks what RFC 8445 §7.2.2 demands (PRIORITY, and the sender's role):
-    /// [`complete_request`] makes it whole. FFmpeg up to 8.0 sends such checks.
+    /// [`complete_request`] makes it whole. Small clients without a full ICE agent send such.
     pub fn is_incomplete_check(&self) -> bool {
         self.is_binding_request()
             && self.has_username()
