@@ -8,9 +8,11 @@ use str0m::media::{KeyframeRequestKind, Mid, Rid};
 use str0m::rtp::{RtpPacket, Ssrc};
 
 use super::header::{ClearHeader, ExtensionIds, PassedExtensions};
+use super::nack::{NackSender, NackTracker};
 use super::negotiate::MediaSection;
 use super::setup::engine_mid;
 use crate::codec::{self, red};
+use crate::net::{Path, SendArena};
 use crate::room::{Packet, SenderClock};
 
 /// SSRCs that a publisher may bring up without announcing them; more than any
@@ -28,6 +30,7 @@ struct Section {
     pli: bool,
     fir: bool,
     bound: bool,
+    reduced: bool,
 }
 
 /// What a payload type means.
@@ -46,11 +49,12 @@ enum Use {
 }
 
 /// Where a stream's packets go.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Stream {
     ssrc: Ssrc,
     section: u8,
     encoding: u8,
+    nack: Option<NackTracker>,
 }
 
 /// Why a datagram gave no packet.
@@ -71,6 +75,8 @@ pub struct Routed {
     pub encoding: u8,
     /// The SSRC it came with.
     pub ssrc: u32,
+    /// So much is missing ahead of it that only a keyframe helps.
+    pub hopeless: bool,
     /// The packet.
     pub packet: Packet,
 }
@@ -86,6 +92,8 @@ pub struct Ingress {
     /// This server's clock minus the publisher's in microseconds, from its
     /// first report.
     clock_offset: Option<i128>,
+    /// Numbers of the request in hand.
+    missing: Vec<u16>,
 }
 
 impl Ingress {
@@ -124,6 +132,7 @@ impl Ingress {
                     ssrc: s.ssrc.into(),
                     section: index,
                     encoding: 0,
+                    nack: any(|f| f.nack).then(NackTracker::default),
                 }));
             }
             all.push(Section {
@@ -135,6 +144,7 @@ impl Ingress {
                 pli: any(|f| f.pli),
                 fir: any(|f| f.fir),
                 bound: !section.ssrcs.is_empty(),
+                reduced: section.rtcp_rsize,
             });
         }
         Self {
@@ -144,6 +154,7 @@ impl Ingress {
             unannounced: 0,
             ids,
             clock_offset: None,
+            missing: Vec::new(),
         }
     }
 
@@ -182,16 +193,16 @@ impl Ingress {
         }
         self.unannounced += 1;
         section.bound = true;
-        let nack = section.nack;
         rtc.direct_api()
             .expect_stream_rx(header.ssrc.into(), None, section.mid, None)
-            .suppress_nack(!nack);
+            .suppress_nack(true);
         Ok(())
     }
 
-    fn stream(&mut self, rtc: &mut Rtc, ssrc: Ssrc) -> Option<Stream> {
+    /// The section and encoding of an SSRC.
+    fn stream(&mut self, rtc: &mut Rtc, ssrc: Ssrc) -> Option<(u8, u8)> {
         if let Some(stream) = self.streams.iter().find(|s| s.ssrc == ssrc) {
-            return Some(*stream);
+            return Some((stream.section, stream.encoding));
         }
         let mut api = rtc.direct_api();
         let engine = api.stream_rx(&ssrc)?;
@@ -206,19 +217,18 @@ impl Ingress {
             }
             _ => 0,
         };
-        // The engine asks for no repairs where there is no RTX; publishers
-        // without RTX resend on the same SSRC.
-        engine.suppress_nack(!section.nack);
+        engine.suppress_nack(true); // we ask ourselves: see `nack`
         let stream = Stream {
             ssrc,
             section: index,
             encoding,
+            nack: section.nack.then(NackTracker::default),
         };
         // A stream that changed its SSRC takes the place of its former one.
         self.streams
             .retain(|s| (s.section, s.encoding) != (stream.section, stream.encoding));
         self.streams.push(stream);
-        Some(stream)
+        Some((index, encoding))
     }
 
     /// Makes a track's packet of the engine's.
@@ -229,10 +239,10 @@ impl Ingress {
         rtp: RtpPacket,
         passed: PassedExtensions,
     ) -> Option<Routed> {
-        let stream = self.stream(rtc, rtp.header.ssrc)?;
-        let section = self.sections.get(usize::from(stream.section))?;
+        let (section_index, encoding) = self.stream(rtc, rtp.header.ssrc)?;
+        let section = self.sections.get(usize::from(section_index))?;
         let meaning = self.payload_types[usize::from(*rtp.header.payload_type & 0x7f)]?;
-        if meaning.section != stream.section || meaning.use_as == Use::Rtx {
+        if meaning.section != section_index || meaning.use_as == Use::Rtx {
             return None;
         }
         let codec = *section.codecs.get(usize::from(meaning.format))?;
@@ -246,10 +256,18 @@ impl Ingress {
         };
         let media = rtp.payload.get(red_primary.map_or(0, usize::from)..)?;
         let info = codec::inspect(codec, media, rtp.header.marker);
+        let ssrc = rtp.header.ssrc;
+        let hopeless = self
+            .streams
+            .iter_mut()
+            .find(|s| s.ssrc == ssrc)
+            .and_then(|s| s.nack.as_mut())
+            .is_some_and(|nack| nack.arrived(now, *rtp.seq_no));
         Some(Routed {
             track: section.track,
-            encoding: stream.encoding,
-            ssrc: *stream.ssrc,
+            encoding,
+            ssrc: *ssrc,
+            hopeless,
             packet: Packet {
                 arrival: now,
                 seq: *rtp.seq_no,
@@ -277,7 +295,8 @@ impl Ingress {
         timestamp: u32,
         received: Duration,
     ) -> Option<(u32, u8, SenderClock)> {
-        let stream = *self.streams.iter().find(|s| s.ssrc == ssrc)?;
+        let stream = self.streams.iter().find(|s| s.ssrc == ssrc)?;
+        let encoding = stream.encoding;
         let track = self.sections.get(usize::from(stream.section))?.track;
         // Publishers may count from anywhere, before 1970 too.
         let theirs = match ntp.duration_since(SystemTime::UNIX_EPOCH) {
@@ -291,7 +310,7 @@ impl Ingress {
             wall: Duration::from_micros(wall),
             timestamp,
         };
-        Some((track, stream.encoding, clock))
+        Some((track, encoding, clock))
     }
 
     /// Asks the publisher for a keyframe of one encoding of `track`.
@@ -323,6 +342,40 @@ impl Ingress {
             }
             None => false,
         }
+    }
+
+    /// When [`ask_for_repairs`](Self::ask_for_repairs) wants to be called.
+    pub fn repair_deadline(&self) -> Option<Instant> {
+        let trackers = self.streams.iter().filter_map(|s| s.nack.as_ref());
+        trackers.filter_map(NackTracker::deadline).min()
+    }
+
+    /// Asks for what is missing and due; returns how many packets that are.
+    pub fn ask_for_repairs(
+        &mut self,
+        now: Instant,
+        sender: &mut NackSender,
+        arena: &mut SendArena,
+        path: Path,
+    ) -> u64 {
+        let mut asked = 0;
+        for stream in &mut self.streams {
+            let Some(tracker) = &mut stream.nack else {
+                continue;
+            };
+            tracker.due(now, &mut self.missing);
+            if self.missing.is_empty() {
+                continue;
+            }
+            let reduced = self
+                .sections
+                .get(usize::from(stream.section))
+                .is_some_and(|s| s.reduced);
+            if sender.send(arena, path, *stream.ssrc, &self.missing, reduced) {
+                asked += self.missing.len() as u64;
+            }
+        }
+        asked
     }
 
     /// The tracks of its sections.

@@ -5,6 +5,7 @@ pub mod egress;
 pub mod header;
 pub mod ice;
 pub mod ingress;
+pub mod nack;
 pub mod negotiate;
 pub mod rtcp;
 pub mod setup;

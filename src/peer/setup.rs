@@ -160,11 +160,10 @@ fn declare(api: &mut str0m::change::DirectApi<'_>, section: &MediaSection) {
     for rid in &section.rids {
         media.expect_rid_rx(Rid::from(rid.as_str()));
     }
-    let nack = section.codecs.iter().any(|c| c.feedback.nack);
     if section.rids.is_empty() {
         for ssrc in &section.ssrcs {
             api.expect_stream_rx(ssrc.ssrc.into(), ssrc.rtx.map(Into::into), mid, None)
-                .suppress_nack(!nack);
+                .suppress_nack(true); // we ask ourselves: see `nack`
         }
     }
 }

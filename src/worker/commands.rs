@@ -175,6 +175,7 @@ impl Core {
             participant,
             generation: self.generation,
             ingress: Ingress::new(&negotiated.media, &tracks),
+            nack: None,
             rtt: None,
         }
     }

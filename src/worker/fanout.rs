@@ -29,6 +29,9 @@ impl Core {
             if let Some(encoding) = track.encodings.get_mut(usize::from(packet.encoding)) {
                 encoding.ssrc = Some(packet.ssrc);
             }
+            if packet.hopeless {
+                self.want_keyframe(index, packet.encoding);
+            }
             self.ingest(now, index, packet.encoding, packet.packet);
         }
         self.routed = routed;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use rand::Rng;
 use str0m::Event as EngineEvent;
 
 use super::core::Core;
@@ -16,6 +17,7 @@ use crate::peer::egress::Egress;
 use crate::peer::header;
 use crate::peer::ice::CheckOutcome;
 use crate::peer::ingress::Unroutable;
+use crate::peer::nack::NackSender;
 use crate::peer::transport::{Phase, Transport, close_reason};
 use crate::telemetry::DropReason;
 
@@ -180,6 +182,13 @@ impl Core {
             self.drop_for(DropReason::MediaRejected);
         }
         self.deliver(now, slot);
+        if let Some(session) = self.sessions.get(slot)
+            && let Media::Publisher(publisher) = &session.media
+            && let Some(at) = publisher.ingress.repair_deadline()
+        {
+            let key = session.key;
+            self.wake_at(key, at);
+        }
         Ok(())
     }
 
@@ -273,9 +282,14 @@ impl Core {
             return Ok(());
         };
         let key = session.key;
-        let keying = session.transport.take_keying();
-        if let Media::Viewer(viewer) = &mut session.media {
-            let keying = keying.ok_or(CloseReason::Internal)?;
+        let keying = session
+            .transport
+            .take_keying()
+            .ok_or(CloseReason::Internal)?;
+        if let Media::Publisher(publisher) = &mut session.media {
+            let sender = NackSender::new(&keying, self.rng.next_u32() | 1);
+            publisher.nack = Some(sender.map_err(|_| CloseReason::Internal)?);
+        } else if let Media::Viewer(viewer) = &mut session.media {
             viewer.egress = Some(Egress::new(&keying).map_err(|_| CloseReason::Internal)?);
             viewer.next_report = Some(now + crate::viewer::REPORT_INTERVAL);
             self.wake_at(key, now + crate::viewer::REPORT_INTERVAL);

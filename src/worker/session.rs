@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::peer::ingress::Ingress;
+use crate::peer::nack::NackSender;
 use crate::peer::transport::Transport;
 use crate::units::{ParticipantId, RoomId, SessionKey};
 use crate::viewer::Viewer;
@@ -17,6 +18,8 @@ pub struct Publisher {
     pub generation: u32,
     /// From the engine's packets to tracks.
     pub ingress: Ingress,
+    /// Asks it for repairs, once the handshake is over.
+    pub nack: Option<NackSender>,
     /// Round trip, where the publisher reports it.
     pub rtt: Option<Duration>,
 }

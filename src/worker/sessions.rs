@@ -93,11 +93,6 @@ impl<T> SessionTable<T> {
         self.len
     }
 
-    /// There are none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// The slots in use.
     pub fn slots(&self) -> impl Iterator<Item = u32> + '_ {
         (0u32..)

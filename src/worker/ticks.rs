@@ -43,12 +43,13 @@ impl Core {
             self.with_engine(now, slot, |transport| transport.tick(now))?;
         }
         self.viewer_tick(now, slot);
+        self.publisher_tick(now, slot);
         let Some(session) = self.sessions.get(slot) else {
             return Ok(());
         };
         let report = match &session.media {
             Media::Viewer(viewer) => viewer.next_report,
-            Media::Publisher(_) => None,
+            Media::Publisher(publisher) => publisher.ingress.repair_deadline(),
         };
         let next = [session.transport.deadline(), report, Some(end.0)]
             .into_iter()
@@ -58,6 +59,23 @@ impl Core {
             self.wake_at(key, at);
         }
         Ok(())
+    }
+
+    /// Asks a publisher for the repairs that are due.
+    fn publisher_tick(&mut self, now: Instant, slot: u32) {
+        let Some(Session {
+            media: Media::Publisher(publisher),
+            transport,
+            ..
+        }) = self.sessions.get_mut(slot)
+        else {
+            return;
+        };
+        let (Some(sender), Some(path)) = (&mut publisher.nack, transport.ice.path()) else {
+            return;
+        };
+        let arena = &mut self.outputs.arena;
+        self.totals.nacks_out += publisher.ingress.ask_for_repairs(now, sender, arena, path);
     }
 
     /// Somebody needs a keyframe of an encoding.

@@ -1,0 +1,256 @@
+//! Asking publishers for what did not arrive (generic NACK, RFC 4585 §6.2.1).
+//!
+//! The engine's own requests are off: they go out only where RTX was
+//! negotiated, at a fixed pace, and packed together with reports, which some
+//! publishers (FFmpeg) can't read. These go out for any publisher that agreed
+//! to NACK, paced by the round trip that repairs show, each as a packet of its
+//! own (RFC 5506) where the publisher offered `rtcp-rsize`.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::crypto::Keying;
+use super::rtcp::RtcpWriter;
+use super::srtp::{SrtpError, SrtpSender};
+use crate::net::{Path, SendArena};
+
+/// Wait this long before the first request: the packet may just be late.
+const REORDER_WAIT: Duration = Duration::from_millis(8);
+
+/// The pace before any repair told the round trip.
+const FIRST_RTT: Duration = Duration::from_millis(60);
+
+/// Requests for one packet; then it is given up.
+const MAX_TRIES: u8 = 8;
+
+/// A packet missing for longer is of no use to a live viewer.
+const TOO_OLD: Duration = Duration::from_millis(1200);
+
+/// Packets that may be missing at a time; a larger hole is no loss of packets
+/// but of the way, and a keyframe is the better answer.
+const MAX_MISSING: usize = 256;
+
+/// Sequence numbers in one request.
+const PER_REQUEST: usize = 64;
+
+#[derive(Debug, Clone, Copy)]
+struct Missing {
+    seq: u64,
+    since: Instant,
+    due: Instant,
+    asked: Option<Instant>,
+    tries: u8,
+}
+
+/// What is missing of one stream.
+#[derive(Debug)]
+pub struct NackTracker {
+    highest: Option<u64>,
+    missing: VecDeque<Missing>,
+    rtt: Duration,
+}
+
+impl Default for NackTracker {
+    fn default() -> Self {
+        Self {
+            highest: None,
+            missing: VecDeque::new(),
+            rtt: FIRST_RTT,
+        }
+    }
+}
+
+impl NackTracker {
+    /// Notes an arrival. True when so much is missing that only a keyframe helps.
+    pub fn arrived(&mut self, now: Instant, seq: u64) -> bool {
+        let Some(highest) = self.highest else {
+            self.highest = Some(seq);
+            return false;
+        };
+        if seq <= highest {
+            self.repaired(now, seq);
+            return false;
+        }
+        self.highest = Some(seq);
+        let gap = (seq - highest - 1) as usize;
+        if gap + self.missing.len() > MAX_MISSING {
+            self.missing.clear();
+            return true;
+        }
+        self.missing.extend((highest + 1..seq).map(|seq| Missing {
+            seq,
+            since: now,
+            due: now + REORDER_WAIT,
+            asked: None,
+            tries: 0,
+        }));
+        false
+    }
+
+    fn repaired(&mut self, now: Instant, seq: u64) {
+        let Ok(at) = self.missing.binary_search_by_key(&seq, |m| m.seq) else {
+            return;
+        };
+        if let Some(found) = self.missing.remove(at)
+            && let (Some(asked), 1) = (found.asked, found.tries)
+        {
+            // Asked for once, so the answer is to that request.
+            let sample = now.saturating_duration_since(asked);
+            self.rtt = (self.rtt * 7 + sample) / 8;
+        }
+    }
+
+    /// The round trip that repairs show.
+    pub fn rtt(&self) -> Duration {
+        self.rtt
+    }
+
+    /// When [`due`](Self::due) wants to be called.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.missing.iter().map(|m| m.due).min()
+    }
+
+    /// The numbers to ask for now, in rising order, into `out`.
+    pub fn due(&mut self, now: Instant, out: &mut Vec<u16>) {
+        out.clear();
+        self.missing
+            .retain(|m| m.tries < MAX_TRIES && now.saturating_duration_since(m.since) < TOO_OLD);
+        let pace = self.rtt.max(Duration::from_millis(15));
+        for missing in &mut self.missing {
+            if missing.due > now || out.len() == PER_REQUEST {
+                continue;
+            }
+            missing.tries += 1;
+            missing.asked = Some(now);
+            // A quarter more than the round trip, so as not to ask for what is
+            // on its way; each further request a little later.
+            missing.due = now + pace * 5 / 4 + pace / 2 * u32::from(missing.tries - 1);
+            out.push(missing.seq as u16);
+        }
+    }
+}
+
+/// Seals and sends requests to one publisher, with an SSRC of its own: SRTCP
+/// indices count per SSRC, and the engine uses another.
+#[derive(Debug)]
+pub struct NackSender {
+    srtp: SrtpSender,
+    ssrc: u32,
+}
+
+impl NackSender {
+    /// A sender with the session's keys.
+    pub fn new(keying: &Keying, ssrc: u32) -> Result<Self, SrtpError> {
+        Ok(Self {
+            srtp: SrtpSender::new(keying)?,
+            ssrc,
+        })
+    }
+
+    /// Asks for packets of `media_ssrc`. Without `reduced` an empty receiver
+    /// report goes ahead, since RFC 3550 §6.1 wants compound packets.
+    pub fn send(
+        &mut self,
+        arena: &mut SendArena,
+        path: Path,
+        media_ssrc: u32,
+        missing: &[u16],
+        reduced: bool,
+    ) -> bool {
+        const ROOM: usize = 512;
+        const TRAILER: usize = 24;
+        let Some(buffer) = arena.reserve(path, ROOM) else {
+            return false;
+        };
+        let mut writer = RtcpWriter::new(&mut buffer[..ROOM - TRAILER]);
+        let report = reduced || writer.receiver_report(self.ssrc, &[]).is_ok();
+        if !report
+            || writer
+                .nack(self.ssrc, media_ssrc, missing.iter().copied())
+                .is_err()
+        {
+            return false;
+        }
+        let length = writer.len();
+        match self.srtp.protect_rtcp(buffer, length) {
+            Ok(total) => {
+                arena.commit(total);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(start: Instant, millis: u64) -> Instant {
+        start + Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn a_late_packet_is_not_asked_for() {
+        let start = Instant::now();
+        let mut tracker = NackTracker::default();
+        let mut out = Vec::new();
+        tracker.arrived(start, 10);
+        tracker.arrived(start, 12);
+        tracker.due(at(start, 7), &mut out);
+        assert!(out.is_empty());
+        tracker.arrived(at(start, 7), 11);
+        tracker.due(at(start, 50), &mut out);
+        assert!(out.is_empty() && tracker.deadline().is_none());
+    }
+
+    #[test]
+    fn a_missing_packet_is_asked_for_once_a_round_trip_and_given_up() {
+        let start = Instant::now();
+        let mut tracker = NackTracker::default();
+        tracker.arrived(start, 65_534);
+        tracker.arrived(start, 65_538);
+        let (mut out, mut times) = (Vec::new(), Vec::new());
+        for millis in 0..3000 {
+            tracker.due(at(start, millis), &mut out);
+            if !out.is_empty() {
+                assert_eq!(out, [65_535, 0, 1]);
+                times.push(millis);
+            }
+        }
+        assert_eq!(times[0], 8);
+        assert!(times.len() >= 4 && times.len() <= usize::from(MAX_TRIES));
+        assert!(times.windows(2).all(|t| t[1] - t[0] >= 60), "{times:?}");
+        assert!(times.last().unwrap() < &1200);
+        assert_eq!(tracker.deadline(), None);
+    }
+
+    #[test]
+    fn repairs_tell_the_round_trip() {
+        let start = Instant::now();
+        let mut tracker = NackTracker::default();
+        let mut out = Vec::new();
+        for round in 0..100u64 {
+            let now = at(start, round * 1000);
+            tracker.arrived(now, round * 2);
+            tracker.arrived(now, round * 2 + 2);
+            tracker.due(at(now, 0) + REORDER_WAIT, &mut out);
+            tracker.arrived(
+                now + REORDER_WAIT + Duration::from_millis(20),
+                round * 2 + 1,
+            );
+        }
+        let rtt = tracker.rtt();
+        assert!((19..=22).contains(&rtt.as_millis()), "{rtt:?}");
+    }
+
+    #[test]
+    fn a_hole_too_large_is_a_case_for_a_keyframe() {
+        let start = Instant::now();
+        let mut tracker = NackTracker::default();
+        tracker.arrived(start, 1);
+        assert!(!tracker.arrived(start, 200));
+        assert!(tracker.arrived(start, 500));
+        assert_eq!(tracker.deadline(), None);
+    }
+}
