@@ -35,7 +35,6 @@ enum Delivery {
 
 pub struct World {
     pub seed: u64,
-    pub start: Instant,
     pub now: Instant,
     pub cores: Vec<Core>,
     pub clients: Vec<Client>,
@@ -76,7 +75,7 @@ impl World {
             .collect();
         Self {
             seed,
-            start,
+
             now: start,
             cores,
             clients: Vec::new(),
