@@ -14,7 +14,7 @@ mod network;
 type Target = fn(&[u8]);
 
 /// Every parser of bytes from outside.
-const TARGETS: [(&str, Target); 16] = [
+const TARGETS: [(&str, Target); 18] = [
     ("h264", codec::h264),
     ("h265", codec::h265),
     ("sprop", codec::sprop),
@@ -25,6 +25,8 @@ const TARGETS: [(&str, Target); 16] = [
     ("audio", codec::audio),
     ("datagram", network::datagram),
     ("stun", network::stun),
+    ("tcp", network::tcp),
+    ("rtp_header", network::rtp_header),
     ("srtp", network::srtp),
     ("rtcp", network::rtcp),
     ("offer", control::offer),

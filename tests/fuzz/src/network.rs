@@ -1,10 +1,16 @@
 //! Datagrams before and after a session is known.
 
-use std::net::{IpAddr, SocketAddr};
+use std::cell::RefCell;
+use std::io::Write;
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
+use mio::{Events, Poll, Token};
 use weir::net::classify::classify;
 use weir::net::stun::{self as messages, StunView};
-use weir::net::ufrag;
+use weir::net::{Datagram, TcpLimits, TcpPort, ufrag};
+use weir::peer::header::{self, ExtensionIds};
+use weir::peer::negotiate::HeaderExtension;
 use weir::peer::rtcp::{Packet, XrBlock, packets};
 use weir::peer::srtp::{MasterKey, SrtpProfile, SrtpReceiver, SrtpSender};
 
@@ -37,6 +43,76 @@ pub fn stun(data: &[u8]) {
         Some(from)
     );
     messages::binding_error(&view, 401, None, &mut out).expect("there is room");
+}
+
+thread_local! {
+    static PORT: RefCell<(Poll, TcpPort)> = RefCell::new({
+        let poll = Poll::new().expect("a poll");
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut port = TcpPort::bind(any, false, TcpLimits::default()).expect("a free port");
+        port.register(poll.registry(), Token(0), 1).expect("registered");
+        (poll, port)
+    });
+}
+
+/// RFC 4571 framing through a real connection: the frames that come are those
+/// that were sent, from the first on.
+pub fn tcp(data: &[u8]) {
+    let mut sent = Vec::new();
+    let mut rest = data;
+    while let Some((length, after)) = rest.split_first_chunk::<2>() {
+        let length = usize::from(u16::from_be_bytes(*length));
+        let Some((frame, after)) = after.split_at_checked(length) else {
+            break;
+        };
+        sent.extend((!frame.is_empty()).then_some(frame));
+        rest = after;
+    }
+    let mut sent = sent.into_iter();
+    let mut keep = |datagram: Datagram<'_>| assert_eq!(sent.next(), Some(datagram.bytes));
+    PORT.with_borrow_mut(|(poll, port)| {
+        let mut client = TcpStream::connect(port.local()).expect("connected");
+        // The port may close the connection before all is written.
+        let _ = client.write_all(data);
+        let _ = client.shutdown(Shutdown::Write);
+        let mut events = Events::with_capacity(8);
+        let begin = Instant::now();
+        let mut closed = false;
+        while !closed {
+            assert!(begin.elapsed() < Duration::from_secs(4), "never closed");
+            let wait = if port.has_more() { 0 } else { 10 };
+            let _ = poll.poll(&mut events, Some(Duration::from_millis(wait)));
+            let now = Instant::now();
+            for event in &events {
+                match event.token() {
+                    Token(0) => port.accept(now),
+                    _ => port.ready(event, now, &mut keep),
+                }
+            }
+            port.resume(now, &mut keep);
+            while port.pop_closed().is_some() {
+                closed = true;
+            }
+        }
+        assert_eq!(port.connections(), 0);
+    });
+}
+
+pub fn rtp_header(data: &[u8]) {
+    let known = [
+        HeaderExtension::Mid,
+        HeaderExtension::AudioLevel,
+        HeaderExtension::VideoOrientation,
+        HeaderExtension::PlayoutDelay,
+        HeaderExtension::VideoContentType,
+        HeaderExtension::AbsCaptureTime,
+        HeaderExtension::DependencyDescriptor,
+        HeaderExtension::ColorSpace,
+    ];
+    let pairs: Vec<_> = (1..).zip(known).collect();
+    if let Some((head, _)) = header::read(data, &ExtensionIds::new(&pairs)) {
+        assert!((12..=data.len()).contains(&head.length));
+    }
 }
 
 /// The first byte chooses the profile and whether the packet is sealed rightly first.

@@ -32,6 +32,9 @@ fn main() -> io::Result<()> {
             };
             let head = &payload[..payload.len().min(200)];
             seed(&out, target, &format!("{name}-{number}"), head)?;
+            if number < 2 {
+                seed(&out, "rtp_header", &format!("{name}-{number}"), packet)?;
+            }
             append(&mut line, &head[..head.len().min(12)]);
             if let Some(extension) = extension {
                 append(&mut descriptors, extension);
@@ -59,7 +62,7 @@ fn main() -> io::Result<()> {
 }
 
 /// Seeds for targets that have no fixtures.
-const SMALL: [(&str, &str, &[u8]); 9] = [
+const SMALL: [(&str, &str, &[u8]); 10] = [
     ("sprop", "h264", b"sprop-parameter-sets=Z2QAHqzZQKAv+XARAAADAAEAAAMAMg8WLZY=,aOvjyyLA;a=b"),
     ("sprop", "h265", b"sprop-vps=QAEMAf//AWA=; sprop-sps=QgEBAWA=; sprop-pps=RAHBcrRiQA=="),
     ("stun", "request", b"\x00\x01\x00\x14\x21\x12\xa4\x42abcdefghijkl\x00\x06\x00\x09evtj:h6vY\0\0\0\x00\x25\x00\x00"),
@@ -67,6 +70,7 @@ const SMALL: [(&str, &str, &[u8]); 9] = [
     ("rtcp", "report", b"\x81\xc9\x00\x07\x00\x00\x00\x01\x00\x00\x00\x02\x00\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
     ("rtcp", "twcc", b"\x8f\xcd\x00\x05\x00\x00\x00\x01\x00\x00\x00\x02\x00\x01\x00\x02\x00\x00\x01\x00\x20\x02\x10\x10"),
     ("rtcp", "remb", b"\x8f\xce\x00\x05\x00\x00\x00\x01\x00\x00\x00\x00REMB\x01\x00\x10\x00\x00\x00\x00\x02"),
+    ("tcp", "frames", b"\x00\x14\x00\x01\x00\x00\x21\x12\xa4\x42abcdefghijkl\x00\x00\x00\x02hi\x00\x05h"),
     ("srtp", "rtcp", b"\x04\x80\xc9\x00\x01\x00\x00\x00\x01"),
     ("token", "claims", br#"{"iss":"APIweir","sub":"alice","exp":4102444800,"video":{"roomJoin":true,"room":"studio","canPublishSources":["camera"]}}"#),
 ];
