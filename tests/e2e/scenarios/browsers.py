@@ -56,3 +56,24 @@ async def simulcast(env: Env) -> None:
     if report["frames"] and report["frames"][-1][3] != 1280:
         row.faults.append(f"the best layer was not forwarded: {report['sizes']}")
     env.check(row)
+
+
+def add_audio(codec: str) -> None:
+    """Registers one audio codec."""
+
+    @scenario(f"chromium {codec} -> chromium")
+    async def run(env: Env) -> None:
+        await publish(env, "chromium", codec=CODECS["VP8"], width=320, height=180, fps=10, hz=520, audioCodec={"mime": f"audio/{codec}"})
+        w = await watch(env, "chromium")
+        row = env.row()
+        report = await see(env, w, row, seconds=2, fps=10, hz=520)
+        audio = next(r for r in report["rtp"] if r["type"] == "inbound-rtp" and r["kind"] == "audio")
+        row.codec += f"+{audio.get('codec', '').removeprefix('audio/')}"
+        # Chromium names the codec inside RED, so only the others can be told apart by name.
+        if codec != "red" and audio.get("codec") != f"audio/{codec}":
+            row.faults.append(f"the viewer plays {audio.get('codec')}")
+        env.check(row)
+
+
+for name in ("PCMU", "PCMA", "G722", "red"):
+    add_audio(name)

@@ -55,7 +55,8 @@ function prefer(transceiver, kind, codec) {
   let chosen = all.filter((c) => c.mimeType.toLowerCase() === name);
   if (codec.fmtp) chosen = chosen.filter((c) => (c.sdpFmtpLine ?? "").includes(codec.fmtp));
   if (!chosen.length) throw new Error(`this browser has no ${codec.mime} ${codec.fmtp ?? ""}`);
-  const helpers = all.filter((c) => /\/(rtx)$/.test(c.mimeType));
+  // Retransmission goes with any codec, and RED (RFC 2198) carries Opus.
+  const helpers = all.filter((c) => /\/rtx$/.test(c.mimeType) || (/\/red$/.test(name) && c.mimeType === "audio/opus"));
   transceiver.setCodecPreferences([...chosen, ...helpers]);
 }
 
