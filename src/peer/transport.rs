@@ -63,6 +63,7 @@ impl std::fmt::Debug for Transport {
 
 /// What the engine's failure means for the session.
 pub fn close_reason(error: &RtcError) -> CloseReason {
+    tracing::debug!(%error, "the engine gave a session up");
     match error {
         RtcError::Dtls(_) | RtcError::RemoteSdp(_) => CloseReason::DtlsFailed,
         _ => CloseReason::Internal,

@@ -2,7 +2,7 @@
 
     run.py [--only TEXT] [--list] [--jobs N]
 
-The binary is target/debug/weir, or $WEIR_BIN. Exit code 1 when anything failed.
+The binary is target/debug/weir, or $E2E_SERVER. Exit code 1 when anything failed.
 """
 
 import argparse

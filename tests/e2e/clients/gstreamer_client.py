@@ -5,6 +5,7 @@
 
 import argparse
 import json
+import re
 import sys
 import threading
 import time
@@ -39,14 +40,15 @@ def say(**what) -> None:
     print(json.dumps(what), flush=True)
 
 
-def certificate() -> str:
-    """A self-signed ECDSA P-256 certificate and its key."""
+def certificate() -> tuple[str, str]:
+    """A self-signed ECDSA P-256 certificate with its key, and its SHA-256 fingerprint."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "gstreamer")])
     begin = datetime.now(timezone.utc) - timedelta(days=1)
     made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), begin, begin + timedelta(days=30))
     key_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return (made.sign(key, SHA256()).public_bytes(Encoding.PEM) + key_pem).decode()
+    signed = made.sign(key, SHA256())
+    return (signed.public_bytes(Encoding.PEM) + key_pem).decode(), signed.fingerprint(SHA256()).hex(":").upper()
 
 
 class Publisher:
@@ -62,7 +64,7 @@ class Publisher:
             f"audiotestsrc is-live=true wave=sine freq={args.hz} volume=0.4 ! audioconvert ! audioresample ! audio/x-raw,rate=48000,channels=2"
             " ! queue ! opusenc ! rtpopuspay ! application/x-rtp,media=audio,encoding-name=OPUS,payload=111 ! rtc."
         )
-        self.pem = certificate()
+        self.pem, self.fingerprint = certificate()
         self.pipeline.connect("deep-element-added", self.added)
         self.rtc = self.pipeline.get_by_name("rtc")
         self.source = self.pipeline.get_by_name("pictures")
@@ -101,7 +103,8 @@ class Publisher:
 
     def exchange(self) -> None:
         sdp = self.rtc.get_property("local-description").sdp.as_text()
-        sdp = sdp.replace("a=sendrecv", "a=sendonly")
+        # webrtcbin 1.22 hashes a certificate that it was given together with its key.
+        sdp = re.sub(r"a=fingerprint:sha-256 \S+", f"a=fingerprint:sha-256 {self.fingerprint}", sdp)
         try:
             answer, self.session = whip.post(self.args.url, sdp)
         except Exception as e:  # the harness shows it

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-BINARY = Path(os.environ.get("WEIR_BIN", ROOT / "target/debug/weir"))
+BINARY = Path(os.environ.get("E2E_SERVER", ROOT / "target/debug/weir"))
 READY_WITHIN = 15.0
 
 
@@ -20,7 +20,8 @@ class Server:
         self.process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> "Server":
-        env = {**os.environ, "RUST_BACKTRACE": "1"}
+        # The configuration is the command line and the defaults, whatever the caller's environment says.
+        env = {k: v for k, v in os.environ.items() if not k.startswith("WEIR_")} | {"RUST_BACKTRACE": "1"}
         self.process = await asyncio.create_subprocess_exec(
             *self.args, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env=env, cwd=ROOT
         )
