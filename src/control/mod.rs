@@ -1,7 +1,7 @@
 //! The control plane: sessions, placement, rooms, commands and events (the slow path).
 //!
 //! [`Control`] is the only thing that talks to workers. A request goes out as
-//! a [`Command`](messages::Command) on a worker's bounded queue; the worker's
+//! a [`Command`] on a worker's bounded queue; the worker's
 //! [`Event`](messages::Event)s come back through one pump task, which also
 //! registers and removes sessions, so that what a worker says about a session is
 //! always seen in the worker's own order.

@@ -10,7 +10,9 @@ use super::error::ControlError;
 use super::messages::{SessionRole, ViewTarget};
 use super::session::Session;
 use crate::units::{ParticipantId, RoomId, WorkerId};
+use room::{Participant, Publisher, Room, worker_of};
 
+mod room;
 #[cfg(test)]
 mod tests;
 
@@ -78,85 +80,6 @@ pub(crate) struct Joined {
     pub home: Option<WorkerId>,
     /// Whom a viewer will see, when somebody publishes.
     pub publisher: Option<Arc<Session>>,
-}
-
-#[derive(Debug)]
-struct Participant {
-    id: ParticipantId,
-    publisher: Option<Publisher>,
-    watchers: usize,
-    /// Publishers that are about to open.
-    pending: usize,
-    idle_since: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Publisher {
-    session: Arc<Session>,
-    /// Order of arrival: the room's viewers see who has published longest.
-    order: u64,
-}
-
-impl Participant {
-    fn vacant(&self) -> bool {
-        self.publisher.is_none() && self.watchers == 0 && self.pending == 0
-    }
-}
-
-/// A room.
-#[derive(Debug)]
-struct Room {
-    name: Arc<str>,
-    participants: HashMap<Arc<str>, Participant>,
-    /// Open viewers; watched by event streams.
-    viewers: watch::Sender<usize>,
-    /// Sessions that are about to open.
-    pending: usize,
-    /// Open sessions by worker.
-    members: BTreeMap<WorkerId, usize>,
-    idle_since: Option<Instant>,
-}
-
-impl Room {
-    fn vacant(&self) -> bool {
-        self.members.is_empty() && self.pending == 0
-    }
-
-    /// Who has published longest.
-    fn eldest(&self) -> Option<&Arc<Session>> {
-        self.participants
-            .values()
-            .filter_map(|p| p.publisher.as_ref())
-            .min_by_key(|p| p.order)
-            .map(|p| &p.session)
-    }
-
-    /// Where the room lives: with its eldest publisher, else with most of its members.
-    fn home(&self) -> Option<WorkerId> {
-        self.eldest().and_then(worker_of).or_else(|| {
-            self.members
-                .iter()
-                .max_by_key(|(_, count)| **count)
-                .map(|(worker, _)| *worker)
-        })
-    }
-
-    fn add_member(&mut self, worker: WorkerId) {
-        *self.members.entry(worker).or_default() += 1;
-    }
-
-    fn remove_member(&mut self, worker: WorkerId) {
-        if let Some(count) = self.members.get_mut(&worker) {
-            *count -= 1;
-            if *count == 0 {
-                self.members.remove(&worker);
-            }
-        }
-    }
-}
-
-fn worker_of(session: &Arc<Session>) -> Option<WorkerId> {
-    session.key().map(|key| key.worker)
 }
 
 /// Who publishes in a room, for the API.
