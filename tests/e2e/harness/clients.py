@@ -1,6 +1,7 @@
 """Starts the clients that are processes of their own and reads the JSON lines that they print."""
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -72,6 +73,9 @@ class Client:
     async def __aexit__(self, *exc) -> None:
         if self.process.returncode is None:
             self.process.kill()
+        with contextlib.suppress(ConnectionError):
+            self.process.stdin.close()
+            await self.process.stdin.wait_closed()
         await self.reader
 
 
