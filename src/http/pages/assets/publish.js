@@ -338,6 +338,7 @@ function showStats(stats) {
     ['Sending', bitrateText(total)],
     ['Round trip', msText(stats.rtt)],
     ['Loss', loss.length > 0 ? shareText(Math.max(...loss)) : '–'],
+    ['Sent again', bitrateText(rows.reduce((sum, row) => sum + (row.repeated ?? 0), 0))],
     ['Network allows', bitrateText(stats.available)],
   ] : [];
   byId('facts').replaceChildren(...facts.map(([name, value]) => el('div', {}, el('dt', {}, name), el('dd', {}, value))));

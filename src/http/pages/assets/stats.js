@@ -8,6 +8,7 @@
 export class StatsReader {
   #pc;
   #before = new Map();
+  #pixels = new Map();
 
   constructor(pc) {
     this.#pc = pc;
@@ -33,7 +34,9 @@ export class StatsReader {
       out.available = pair.availableOutgoingBitrate ?? null;
       out.path = remote ? `${(local?.relayProtocol ?? remote.protocol ?? '').toUpperCase()} ${remote.address ?? ''}:${remote.port ?? ''}` : null;
     }
-    const pixels = (row) => (row.width ?? 0) * (row.height ?? 0);
+    // A paused layer has no size: it keeps its place by the largest it had.
+    const pixels = (row) => this.#pixels.get(row.ssrc) ?? 0;
+    for (const row of out.outbound) this.#pixels.set(row.ssrc, Math.max(pixels(row), (row.width ?? 0) * (row.height ?? 0)));
     out.outbound.sort((a, b) => a.kind.localeCompare(b.kind) * -1 || pixels(b) - pixels(a) || String(b.rid).localeCompare(String(a.rid)));
     out.inbound.sort((a, b) => a.kind.localeCompare(b.kind) * -1);
     return out;
@@ -53,7 +56,7 @@ export class StatsReader {
     const codec = report.get(entry.codecId);
     const remote = report.get(entry.remoteId)
       ?? [...report.values()].find((other) => other.type === 'remote-inbound-rtp' && other.ssrc === entry.ssrc);
-    const delta = this.#delta(entry, ['bytesSent', 'framesEncoded']);
+    const delta = this.#delta(entry, ['bytesSent', 'retransmittedBytesSent', 'framesEncoded']);
     return {
       kind: entry.kind,
       rid: entry.rid ?? null,
@@ -64,7 +67,9 @@ export class StatsReader {
       width: entry.frameWidth ?? null,
       height: entry.frameHeight ?? null,
       fps: entry.framesPerSecond ?? (delta && entry.kind === 'video' ? Math.round(delta.framesEncoded / delta.seconds) : null),
-      bitrate: delta ? Math.max(0, (delta.bytesSent * 8) / delta.seconds) : null,
+      bitrate: delta ? Math.max(0, ((delta.bytesSent - delta.retransmittedBytesSent) * 8) / delta.seconds) : null,
+      // Repairs, and old packets that the browser sends again to probe the network.
+      repeated: delta ? Math.max(0, (delta.retransmittedBytesSent * 8) / delta.seconds) : null,
       target: entry.targetBitrate ?? null,
       limitation: entry.qualityLimitationReason ?? null,
       encoder: entry.encoderImplementation ?? null,
