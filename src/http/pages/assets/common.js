@@ -167,9 +167,11 @@ export function pollRooms(period, use, fail) {
 
 /** A problem in plain words; with a field for a token where one would help. */
 export function problemNote(problem, { onToken = null } = {}) {
-  const note = el('div', { class: 'note bad' },
-    el('strong', {}, problem.title),
-    problem.detail ? el('p', {}, problem.detail) : null);
+  // The server tells programs which header to send; people are told what to paste.
+  const [title, detail] = problem.status === 401 && !token()
+    ? ['A token is needed', 'Paste the token or stream key that you were given.']
+    : [problem.title, problem.detail];
+  const note = el('div', { class: 'note bad' }, el('strong', {}, title), detail ? el('p', {}, detail) : null);
   if (problem.needsToken && onToken) note.append(tokenForm(onToken));
   return note;
 }
