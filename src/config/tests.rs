@@ -252,7 +252,12 @@ fn a_reachable_listener_needs_a_key_or_open_written_out() {
         "{message}"
     );
     assert!(refused("[http]\nlisten = \"[::]:8080\"\n").contains("others can reach"));
-    assert!(refused("[http]\ntrusted_proxies = [\"10.0.0.1\"]\n").contains("others can reach"));
+    let behind = refused("[http]\ntrusted_proxies = [\"10.0.0.1\"]\n");
+    assert!(
+        behind.starts_with("some/weir.toml:2: http.trusted_proxies")
+            && behind.contains("others can reach this server through the proxy"),
+        "{behind}"
+    );
 
     let open = load(&format!("{public}[auth]\nmode = \"open\"\n")).expect("open");
     assert!(open.open_access());

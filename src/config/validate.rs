@@ -202,16 +202,27 @@ impl Config {
     fn validate_auth(&self) -> Result<(), Invalid> {
         let auth = &self.auth;
         if !self.open_access() && !self.has_keys() {
+            let keys = "configure auth.keys (API key and secret) or auth.stream_keys";
             return Err(if self.is_local() {
                 invalid(
                     "auth.mode",
-                    "nobody could get in: configure auth.keys (API key and secret) or auth.stream_keys, or choose \"open\"",
+                    format!("nobody could get in: {keys}, or choose \"open\""),
+                )
+            } else if self.http.trusted_proxies.is_empty() {
+                invalid(
+                    "http.listen",
+                    format!(
+                        "others can reach this listener and there is no key: {keys}, \
+                         listen on 127.0.0.1, or write auth.mode = \"open\" to let everybody in"
+                    ),
                 )
             } else {
                 invalid(
-                    "http.listen",
-                    "others can reach this listener and there is no key: configure auth.keys (API key and secret) \
-                     or auth.stream_keys, listen on 127.0.0.1, or write auth.mode = \"open\" to let everybody in",
+                    "http.trusted_proxies",
+                    format!(
+                        "others can reach this server through the proxy and there is no key: \
+                         {keys}, or write auth.mode = \"open\" to let everybody in"
+                    ),
                 )
             });
         }
