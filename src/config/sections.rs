@@ -12,7 +12,7 @@ use super::types::{
     Announced, AuthMode, Limit, LogFormat, Network, Secret, duration, listen_address,
 };
 
-/// The whole configuration, as loaded by [`Config::load`](super::Config::load).
+/// The whole configuration, as a [`Loader`](super::Loader) makes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {

@@ -90,8 +90,10 @@ mod tests {
     use super::*;
 
     fn config(workers: u8, port: u16, listen: &[&str]) -> Config {
-        let mut config = Config::default();
-        config.workers = workers;
+        let mut config = Config {
+            workers,
+            ..Config::default()
+        };
         config.udp.port = port;
         config.udp.listen = listen.iter().map(|ip| ip.parse().expect("ip")).collect();
         config
