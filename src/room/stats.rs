@@ -9,6 +9,10 @@ use crate::units::Bitrate;
 /// two seconds still count.
 pub const INACTIVE_AFTER: Duration = Duration::from_millis(2_500);
 
+/// A simulcast layer without a packet for this long gives way to another one
+/// that is alive: encoders send their layers at one pace, so it is no pause.
+pub const LAYER_DEAD_AFTER: Duration = Duration::from_secs(1);
+
 /// Counters and one-second measurements of one encoding.
 #[derive(Debug, Default)]
 pub struct EncodingStats {
@@ -92,6 +96,12 @@ impl EncodingStats {
     pub fn is_active(&self, now: Instant) -> bool {
         self.last_packet
             .is_some_and(|last| now.saturating_duration_since(last) < INACTIVE_AFTER)
+    }
+
+    /// A packet came within [`LAYER_DEAD_AFTER`].
+    pub fn is_fresh(&self, now: Instant) -> bool {
+        self.last_packet
+            .is_some_and(|last| now.saturating_duration_since(last) < LAYER_DEAD_AFTER)
     }
 
     /// Payload rate over the last window.

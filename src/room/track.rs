@@ -216,7 +216,7 @@ impl Track {
         if self.encodings.len() < 2 {
             return;
         }
-        let alive = |e: &Encoding| e.stats.is_active(now);
+        let alive = |e: &Encoding| e.stats.is_fresh(now);
         let best = (0u8..)
             .zip(&self.encodings)
             .filter(|(_, e)| alive(e))

@@ -497,3 +497,7 @@ fn outgoing_payload<'p>(packet: &'p Packet, format: &OutgoingFormat) -> (u8, &'p
         ),
     }
 }
+
+#[cfg(test)]
+#[path = "slot_tests.rs"]
+mod tests;

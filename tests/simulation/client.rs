@@ -2,7 +2,7 @@
 //! server does on the wire that shares no code with its egress.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::format::Codec;
@@ -23,6 +23,11 @@ pub struct Received {
     pub seq: u64,
     pub timestamp: u32,
     pub stamp: Option<Stamp>,
+    /// When it was captured, as the newest sender report tells: time since
+    /// the Unix epoch on the server's clock.
+    pub captured: Option<Duration>,
+    /// The publisher's own number of an audio packet.
+    pub audio_number: Option<u32>,
 }
 
 /// What a publisher sends.
@@ -249,7 +254,25 @@ impl Client {
                 let ssrc: Ssrc = packet.header.ssrc;
                 let mut api = self.rtc.direct_api();
                 let video = api.stream_rx(&ssrc).map(|s| s.mid()) == self.video;
+                let captured = packet.last_sender_info.as_ref().and_then(|info| {
+                    let rate = if video { 90_000.0 } else { 48_000.0 };
+                    let ticks = packet
+                        .header
+                        .timestamp
+                        .wrapping_sub(info.rtp_time.numer() as u32)
+                        as i32;
+                    let report = info.ntp_time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+                    Some(Duration::from_secs_f64(
+                        report.as_secs_f64() + f64::from(ticks) / rate,
+                    ))
+                });
+                let number = packet
+                    .payload
+                    .first_chunk::<4>()
+                    .map(|b| u32::from_be_bytes(*b));
                 self.received.push(Received {
+                    captured,
+                    audio_number: number.filter(|_| !video),
                     at: now,
                     video,
                     ssrc: *ssrc,

@@ -164,3 +164,33 @@ fn the_best_simulcast_layer_is_forwarded() {
         assert_eq!(layers.into_iter().collect::<Vec<_>>(), [1]);
     });
 }
+
+#[test]
+fn sound_and_pictures_stay_in_sync() {
+    over_seeds("sound_and_pictures_stay_in_sync", 5, |seed| {
+        let mut world = World::new(seed, 2);
+        let publisher = world.publish(0, 1, 1, Plan::default());
+        let viewers = [world.view(0, 1, ALICE), world.view(1, 1, ALICE)];
+        // Video is held up on its way in, as a slow uplink does.
+        world.up[publisher.0].conditions.jitter = Duration::from_millis(15);
+        world.run(Duration::from_secs(12));
+        for viewer in viewers {
+            let client = world.client(viewer);
+            // Frame n and audio packet m were captured at n/30 s and m/50 s
+            // after the publisher began; the reports must say so too.
+            let begin = |captured: Duration, media: f64| captured.as_secs_f64() - media;
+            let video = video(client)
+                .iter()
+                .rev()
+                .find_map(|p| Some(begin(p.captured?, f64::from(p.stamp?.frame - 1) / 30.0)))
+                .expect("video with a report");
+            let audio = audio(client)
+                .iter()
+                .rev()
+                .find_map(|p| Some(begin(p.captured?, f64::from(p.audio_number? - 500) / 50.0)))
+                .expect("audio with a report");
+            let offset = (video - audio).abs();
+            assert!(offset < 0.005, "sound and pictures are {offset} s apart");
+        }
+    });
+}

@@ -1,0 +1,223 @@
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::codec::vp8;
+use crate::net::{Path, Proto, SendArena};
+use crate::peer::crypto::{Keying, SrtpProfile};
+use crate::peer::negotiate::{Feedback, HeaderExtension};
+use crate::peer::srtp::SrtpReceiver;
+use crate::room::testing::{keyframe, packet};
+use crate::room::{Format, Source, TrackKey};
+use crate::units::{ParticipantId, RoomId};
+use crate::worker::clock::WallClock;
+
+struct Bench {
+    slot: Slot,
+    egress: Egress,
+    receiver: SrtpReceiver,
+    track: Track,
+    arena: SendArena,
+    clock: WallClock,
+    now: Instant,
+}
+
+fn section(rtx: bool) -> MediaSection {
+    MediaSection {
+        mid: "1".into(),
+        index: 0,
+        kind: MediaKind::Video,
+        codecs: vec![NegotiatedCodec {
+            pt: 96,
+            rtx_pt: rtx.then_some(97),
+            red_pt: None,
+            codec: Codec::Vp8,
+            channels: 1,
+            fmtp: String::new(),
+            feedback: Feedback {
+                nack: true,
+                ..Feedback::default()
+            },
+        }],
+        extensions: vec![
+            (3, HeaderExtension::TransportWideCc),
+            (2, HeaderExtension::AbsSendTime),
+        ],
+        rids: Vec::new(),
+        ssrcs: Vec::new(),
+        rtcp_rsize: true,
+    }
+}
+
+fn bench(rtx: bool) -> Bench {
+    let material = [7u8; 56];
+    let keying = |client| {
+        Keying::new(SrtpProfile::AeadAes128Gcm, client, &material).expect("the right length")
+    };
+    let mut track = Track::new(TrackKey {
+        room: RoomId(1),
+        participant: ParticipantId(1),
+        kind: MediaKind::Video,
+    });
+    let format = Format {
+        codec: Codec::Vp8,
+        fmtp: String::new(),
+        channels: 1,
+    };
+    track.attach(Source::Local { session: 0 }, 1, vec![format], &[]);
+    let ssrcs = SignalledSsrc {
+        ssrc: 1111,
+        rtx: rtx.then_some(2222),
+    };
+    let seeds = Seeds {
+        sequence: 65_000,
+        rtx_sequence: 9,
+        timestamp: 5,
+    };
+    let mut slot = Slot::new(&section(rtx), ssrcs, seeds);
+    slot.aim(&track);
+    let now = Instant::now();
+    Bench {
+        slot,
+        egress: Egress::new(&keying(false)).expect("keys"),
+        receiver: SrtpReceiver::new(&keying(true)).expect("keys"),
+        track,
+        arena: SendArena::new(1 << 20, 64),
+        clock: WallClock::new(now, Duration::from_secs(1_700_000_000)),
+        now,
+    }
+}
+
+impl Bench {
+    fn out<T>(
+        &mut self,
+        work: impl FnOnce(&mut Slot, &mut Outlet<'_>, &mut Egress, &Track) -> T,
+    ) -> (T, Vec<Vec<u8>>) {
+        self.now += Duration::from_millis(33);
+        let mut outlet = Outlet {
+            now: self.now,
+            clock: &self.clock,
+            arena: &mut self.arena,
+            path: Path {
+                proto: Proto::Udp,
+                local: ([127, 0, 0, 1], 1).into(),
+                remote: ([127, 0, 0, 1], 2).into(),
+            },
+        };
+        let result = work(&mut self.slot, &mut outlet, &mut self.egress, &self.track);
+        let sent = self.arena.datagrams().map(|(_, b)| b.to_vec()).collect();
+        self.arena.clear();
+        (result, sent)
+    }
+
+    fn forward(&mut self, mut packet: Packet) -> Vec<u8> {
+        packet.entry = packet.info.starts_keyframe;
+        self.track.ingest(0, packet.clone());
+        let (result, mut sent) = self.out(|s, out, e, t| s.forward(out, e, t, 0, &packet));
+        self.track.settle();
+        assert!(matches!(result, Forwarded::Sent(_)), "{result:?}");
+        sent.pop().expect("a datagram")
+    }
+
+    /// Payload type, sequence number, SSRC and payload of a sealed packet.
+    fn open(&mut self, mut sealed: Vec<u8>) -> (u8, u16, u32, Vec<u8>) {
+        let opened = self.receiver.unprotect_rtp(&mut sealed).expect("authentic");
+        let be = |at: usize| u16::from_be_bytes([sealed[at], sealed[at + 1]]);
+        let ssrc = u32::from_be_bytes([sealed[8], sealed[9], sealed[10], sealed[11]]);
+        let payload = sealed[opened.header_len..opened.len].to_vec();
+        (sealed[1] & 0x7f, be(2), ssrc, payload)
+    }
+}
+
+#[test]
+fn rtx_carries_the_original_number_on_a_line_of_its_own() {
+    let mut bench = bench(true);
+    let first = bench.forward(keyframe(100, 3000));
+    let second = bench.forward(packet(101, 6000));
+    let (pt, seq, ssrc, payload) = bench.open(second);
+    assert_eq!((pt, ssrc), (96, 1111));
+    bench.open(first);
+    let (result, sent) = bench.out(|s, out, e, t| s.repair(out, e, t, seq));
+    assert!(matches!(result, Repaired::Sent(_)), "{result:?}");
+    let (rtx_pt, rtx_seq, rtx_ssrc, rtx_payload) = bench.open(sent[0].clone());
+    assert_eq!((rtx_pt, rtx_seq, rtx_ssrc), (97, 9, 2222));
+    assert_eq!(rtx_payload[..2], seq.to_be_bytes());
+    assert_eq!(rtx_payload[2..], payload);
+    // RFC 4588 §4: each repair takes a new number.
+    bench.now += Duration::from_secs(1);
+    let (_, again) = bench.out(|s, out, e, t| s.repair(out, e, t, seq));
+    assert_eq!(bench.open(again[0].clone()).1, 10);
+}
+
+#[test]
+fn a_plain_resend_is_the_same_datagram_bit_for_bit() {
+    // Otherwise one nonce would seal two different packets (RFC 7714 §14.1);
+    // debug builds of the sender panic on that.
+    let mut bench = bench(false);
+    let mut sent = vec![bench.forward(keyframe(100, 3000))];
+    for i in 1..700u64 {
+        sent.push(bench.forward(packet(100 + i, 3000 * (i as u32 + 1))));
+    }
+    for back in [1usize, 10, 300] {
+        let original = sent[sent.len() - back].clone();
+        let seq = u16::from_be_bytes([original[2], original[3]]);
+        let (result, again) = bench.out(|s, out, e, t| s.repair(out, e, t, seq));
+        assert!(matches!(result, Repaired::Sent(_)), "{result:?}");
+        assert_eq!(again[0], original);
+    }
+}
+
+#[test]
+fn picture_ids_go_on_over_a_change_of_publishers() {
+    let with_id = |seq: u64, timestamp: u32, id: u16, key: bool| {
+        let mut packet = if key {
+            keyframe(seq, timestamp)
+        } else {
+            packet(seq, timestamp)
+        };
+        let [a, b] = (0x8000 | id).to_be_bytes();
+        packet.payload = vec![0x90, 0x80, a, b, u8::from(!key), 0, 0].into();
+        packet
+    };
+    let mut bench = bench(true);
+    let mut sealed = Vec::new();
+    for i in 0..3u16 {
+        let packet = with_id(100 + u64::from(i), 3000 * u32::from(i), 500 + i, i == 0);
+        sealed.push(bench.forward(packet));
+    }
+    let formats = bench.track.formats.clone();
+    bench
+        .track
+        .attach(Source::Local { session: 5 }, 2, formats, &[]);
+    bench.slot.aim(&bench.track);
+    for i in 0..3u16 {
+        let packet = with_id(9, 77, 9 + i, i == 0);
+        let packet = Packet {
+            seq: 9 + u64::from(i),
+            ..packet
+        };
+        sealed.push(bench.forward(packet));
+    }
+    let mut last = None;
+    for datagram in sealed {
+        let (_, seq, _, payload) = bench.open(datagram);
+        let id = vp8::Descriptor::parse(&payload)
+            .and_then(|d| d.picture_id)
+            .map(|id| id.value);
+        let line = (seq, id.expect("a picture id"));
+        if let Some((seq, id)) = last {
+            assert_eq!(line, (seq + 1, id + 1));
+        }
+        last = Some(line);
+    }
+}
+
+#[test]
+fn what_was_never_sent_or_is_long_gone_is_not_repaired() {
+    let mut bench = bench(true);
+    bench.forward(keyframe(100, 3000));
+    for seq in [0, 31_000, 65_535] {
+        let (result, sent) = bench.out(|s, out, e, t| s.repair(out, e, t, seq));
+        assert_eq!(result, Repaired::Gone);
+        assert!(sent.is_empty());
+    }
+}
