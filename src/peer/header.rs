@@ -247,7 +247,7 @@ impl OutgoingIds {
     }
 }
 
-/// The longest header [`write`] makes: fixed part, extension header, and every
+/// The longest header [`write()`] makes: fixed part, extension header, and every
 /// extension at its largest.
 pub const MAX_HEADER: usize = 12 + 4 + 512;
 

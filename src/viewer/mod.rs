@@ -1,6 +1,6 @@
 //! A viewer: what it watches, its slots, and what goes out to it.
 //!
-//! [`select`] decides which source flows (a state machine), [`line`] where its
+//! [`select`] decides which source flows (a state machine), [`mod@line`] where its
 //! packets go on the viewer's own line (arithmetic), [`slot`] does both for
 //! one section.
 

@@ -203,7 +203,7 @@ impl World {
         };
         self.cores[core].turn(self.now, &mut flush);
         for (path, bytes) in sent {
-            self.to_client(path, bytes);
+            self.deliver(path, bytes);
         }
         let events = std::mem::take(&mut self.cores[core].outputs.events);
         self.events
@@ -217,7 +217,7 @@ impl World {
         }
     }
 
-    fn to_client(&mut self, path: Path, bytes: Vec<u8>) {
+    fn deliver(&mut self, path: Path, bytes: Vec<u8>) {
         let Some(index) = self.clients.iter().position(|c| c.address == path.remote) else {
             return;
         };

@@ -24,7 +24,7 @@ pub struct Arrival {
     pub micros: u64,
 }
 
-/// What [`write`] did.
+/// What [`write()`] did.
 pub(super) struct Written {
     /// Bytes written, not yet whole words.
     pub(super) bytes: usize,
