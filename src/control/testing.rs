@@ -10,7 +10,7 @@ use super::{CommandSink, Control, ControlSettings, QueueFull, WorkerLink};
 use crate::codec::Codec;
 use crate::peer::negotiate::{
     AnswerContext, Direction, Feedback, Fingerprint, IceCredentials, LocalTransport, MediaSection,
-    Negotiated, NegotiatedCodec, SignalledSsrc,
+    Negotiated, NegotiatedCodec, PeerKeys, SignalledSsrc,
 };
 use crate::units::{SessionKey, WorkerId};
 
@@ -200,6 +200,7 @@ pub(crate) fn negotiated(direction: Direction, sections: &[&[Codec]]) -> Negotia
             algorithm: "sha-256".into(),
             bytes: vec![9; 32],
         },
+        peer_keys: PeerKeys::Ecdsa,
         dtls_active: false,
         media: sections.iter().enumerate().map(section).collect(),
         data: None,

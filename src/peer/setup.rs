@@ -96,7 +96,7 @@ pub fn engine(
 ) -> Result<Rtc, RtcError> {
     let publishes = negotiated.direction == Direction::Publish;
     let mut config = crypto
-        .rtc_config()
+        .rtc_config(negotiated.peer_keys)
         .set_rtp_mode(true)
         .set_ice_lite(true)
         .set_local_ice_credentials(IceCreds {

@@ -1,7 +1,6 @@
 //! DTLS endpoints over one shared configuration, with a tap on exported keys.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -11,7 +10,7 @@ use str0m::crypto::dtls::{
     DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion, ProtocolVersion,
 };
 
-use super::keying::{self, Keying, SrtpProfile};
+use super::keying;
 
 /// How many MTUs keep their configuration. A server uses one or two; beyond
 /// that a session builds its own, so that nothing grows without bound.
@@ -25,7 +24,6 @@ pub(super) struct SharedConfigDtls {
     seed: Option<u64>,
     /// By MTU; `None` is the library's default. Locked once a connection.
     configs: Mutex<Vec<(Option<usize>, Arc<Config>)>>,
-    endpoints: AtomicU64,
 }
 
 impl SharedConfigDtls {
@@ -34,7 +32,6 @@ impl SharedConfigDtls {
         Ok(Self {
             seed,
             configs: Mutex::new(vec![(Some(mtu), config)]),
-            endpoints: AtomicU64::new(0),
         })
     }
 
@@ -99,7 +96,7 @@ impl DtlsProvider for SharedConfigDtls {
         };
         Ok(Box::new(TappedDtls {
             dtls,
-            number: self.endpoints.fetch_add(1, Ordering::Relaxed),
+            number: keying::next_endpoint(),
         }))
     }
 
@@ -135,12 +132,7 @@ impl DtlsInstance for TappedDtls {
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
         keying::discard_others(self.number);
         let output = self.dtls.poll_output(buf);
-        if let DtlsOutput::KeyingMaterial(material, profile) = &output
-            && let Some(profile) = SrtpProfile::from_dtls(*profile)
-            && let Some(keying) = Keying::new(profile, self.dtls.is_active(), material)
-        {
-            keying::put(self.number, keying);
-        }
+        keying::tap(self.number, self.dtls.is_active(), &output);
         output
     }
 

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use str0m::crypto::dtls;
 use zeroize::Zeroizing;
@@ -161,6 +162,23 @@ thread_local! {
 /// discards what was not taken.
 pub fn take_keying() -> Option<Keying> {
     MAILBOX.take().map(|(_, keying)| keying)
+}
+
+/// A number that no other DTLS endpoint of the process has, whatever made it.
+pub(super) fn next_endpoint() -> u64 {
+    static ENDPOINTS: AtomicU64 = AtomicU64::new(0);
+    ENDPOINTS.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Leaves a copy of exported keys in the mailbox when `output` has them.
+#[inline]
+pub(super) fn tap(endpoint: u64, we_are_client: bool, output: &dtls::DtlsOutput<'_>) {
+    if let dtls::DtlsOutput::KeyingMaterial(material, profile) = output
+        && let Some(profile) = SrtpProfile::from_dtls(*profile)
+        && let Some(keying) = Keying::new(profile, we_are_client, material)
+    {
+        put(endpoint, keying);
+    }
 }
 
 /// Puts what `endpoint` exported into this thread's mailbox.

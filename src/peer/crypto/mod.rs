@@ -6,8 +6,15 @@
 //! validated once instead of once a session, exported SRTP keys can be taken by
 //! [`take_keying`] so that egress is ours, and AES-CM sessions keep their key
 //! schedule and HMAC state from packet to packet.
+//!
+//! Its DTLS takes ECDSA certificates only, as every browser brings. Peers not
+//! known to be such get a second DTLS stack, OpenSSL, with the same certificate
+//! of ours and the same tap. Without the cargo feature `openssl` they get the
+//! first one, and a handshake with an RSA certificate fails.
 
 mod dtls;
+#[cfg(feature = "openssl")]
+mod dtls_openssl;
 mod hmac;
 mod keying;
 mod srtp;
@@ -23,7 +30,7 @@ use str0m::config::{DtlsCert, Fingerprint as Str0mFingerprint};
 use str0m::crypto::CryptoProvider;
 use str0m::{RtcConfig, crypto};
 
-use crate::peer::negotiate::Fingerprint;
+use crate::peer::negotiate::{Fingerprint, PeerKeys};
 
 pub use keying::{Keying, MasterKey, SrtpProfile, take_keying};
 
@@ -47,6 +54,9 @@ pub struct Crypto {
 #[derive(Debug)]
 struct Shared {
     provider: Arc<CryptoProvider>,
+    /// The same with a DTLS that takes every kind of certificate.
+    #[cfg(feature = "openssl")]
+    any_keys: Arc<CryptoProvider>,
     certificate: DtlsCert,
     fingerprint: Fingerprint,
 }
@@ -55,7 +65,7 @@ impl Crypto {
     /// Generates the certificate (ECDSA P-256) and validates the DTLS
     /// configuration, which takes about a millisecond.
     ///
-    /// Each call leaks one small provider, since str0m wants it for the life of
+    /// Each call leaks two small providers, since str0m wants it for the life of
     /// the process: make one and clone it.
     pub fn new() -> Result<Self, SetupError> {
         Self::build(None)
@@ -93,9 +103,20 @@ impl Crypto {
             dtls_provider: Box::leak(Box::new(dtls)),
             ..base
         };
+        #[cfg(feature = "openssl")]
+        let any_keys = {
+            let dtls = dtls_openssl::OpensslDtls::new(certificate.clone())
+                .map_err(|e| SetupError::Dtls(e.to_string()))?;
+            CryptoProvider {
+                dtls_provider: Box::leak(Box::new(dtls)),
+                ..provider.clone()
+            }
+        };
         Ok(Self {
             shared: Arc::new(Shared {
                 provider: Arc::new(provider),
+                #[cfg(feature = "openssl")]
+                any_keys: Arc::new(any_keys),
                 certificate,
                 fingerprint,
             }),
@@ -103,10 +124,17 @@ impl Crypto {
     }
 
     /// A session configuration with the shared provider and certificate, and
-    /// str0m's defaults otherwise.
-    pub fn rtc_config(&self) -> RtcConfig {
+    /// str0m's defaults otherwise. The DTLS stack is the one for `peer`'s keys.
+    pub fn rtc_config(&self, peer: PeerKeys) -> RtcConfig {
+        let provider = match peer {
+            PeerKeys::Ecdsa => &self.shared.provider,
+            #[cfg(feature = "openssl")]
+            PeerKeys::Unknown => &self.shared.any_keys,
+            #[cfg(not(feature = "openssl"))]
+            PeerKeys::Unknown => &self.shared.provider,
+        };
         RtcConfig::new()
-            .set_crypto_provider(Arc::clone(&self.shared.provider))
+            .set_crypto_provider(Arc::clone(provider))
             .set_dtls_cert(self.shared.certificate.clone())
     }
 

@@ -76,8 +76,10 @@ impl End {
                 contents: datagram.try_into().unwrap(),
             },
         );
-        self.rtc.handle_input(input).unwrap();
-        self.drain();
+        match self.rtc.handle_input(input) {
+            Ok(()) => self.drain(),
+            Err(error) => self.failure = Some(error.to_string()),
+        }
     }
 
     fn connected(&self) -> bool {
@@ -124,8 +126,11 @@ impl Pair {
             self.now + Duration::from_millis(50),
         );
         for end in [&mut self.ours, &mut self.peer] {
-            end.rtc.handle_input(Input::Timeout(self.now)).unwrap();
-            end.drain();
+            // A session that failed is over.
+            if end.failure.is_none() {
+                end.rtc.handle_input(Input::Timeout(self.now)).unwrap();
+                end.drain();
+            }
         }
         while !(self.ours.outgoing.is_empty() && self.peer.outgoing.is_empty()) {
             for datagram in std::mem::take(&mut self.ours.outgoing) {

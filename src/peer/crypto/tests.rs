@@ -5,11 +5,12 @@ use str0m::config::DtlsVersion;
 
 use super::testing::{Pair, plain_config};
 use super::{Crypto, Keying, SrtpProfile, take_keying};
+use crate::peer::negotiate::PeerKeys;
 
 fn handshake(active: bool, version: DtlsVersion) -> Pair {
     let crypto = Crypto::new().unwrap();
     let mut pair = Pair::new(
-        crypto.rtc_config().set_dtls_version(version),
+        crypto.rtc_config(PeerKeys::Ecdsa).set_dtls_version(version),
         plain_config().set_dtls_version(version),
         active,
     );
@@ -38,7 +39,11 @@ fn both_roles_export_usable_keys() {
 #[test]
 fn the_two_ends_mirror_each_other() {
     let (a, b) = (Crypto::new().unwrap(), Crypto::new().unwrap());
-    let mut pair = Pair::new(a.rtc_config(), b.rtc_config(), true);
+    let mut pair = Pair::new(
+        a.rtc_config(PeerKeys::Ecdsa),
+        b.rtc_config(PeerKeys::Ecdsa),
+        true,
+    );
     pair.connect();
     let (ours, peer) = (
         pair.ours.keying.as_ref().unwrap(),
@@ -57,7 +62,7 @@ fn sessions_share_the_certificate_that_the_answer_names() {
     let named = crypto.fingerprint();
     assert_eq!(named.algorithm, "sha-256");
     assert_eq!(named.bytes.len(), 32);
-    let mut pair = Pair::new(crypto.rtc_config(), plain_config(), false);
+    let mut pair = Pair::new(crypto.rtc_config(PeerKeys::Ecdsa), plain_config(), false);
     pair.connect();
     let seen = pair.peer.rtc.direct_api();
     assert_eq!(seen.remote_dtls_fingerprint().unwrap().bytes, named.bytes);
@@ -69,7 +74,7 @@ fn sessions_share_the_certificate_that_the_answer_names() {
 #[test]
 fn a_wrong_fingerprint_is_refused() {
     let crypto = Crypto::new().unwrap();
-    let mut pair = Pair::new(crypto.rtc_config(), plain_config(), false);
+    let mut pair = Pair::new(crypto.rtc_config(PeerKeys::Ecdsa), plain_config(), false);
     let mut wrong = crypto.fingerprint();
     wrong.bytes[0] ^= 1;
     pair.ours
@@ -139,7 +144,7 @@ fn secrets_are_not_printed() {
 fn other_mtus_work() {
     let crypto = Crypto::new().unwrap();
     for mtu in (1000..1100).step_by(10) {
-        let config = crypto.rtc_config().set_mtu(mtu..=1500);
+        let config = crypto.rtc_config(PeerKeys::Ecdsa).set_mtu(mtu..=1500);
         let mut pair = Pair::new(config, plain_config(), false);
         pair.connect();
     }
@@ -188,7 +193,9 @@ fn measure_connect() {
         println!("{name}: {} us for one side, median of 101", micros[50]);
     };
     run("str0m's provider", &plain_config);
-    run("shared configuration", &|| crypto.rtc_config());
+    run("shared configuration", &|| {
+        crypto.rtc_config(PeerKeys::Ecdsa)
+    });
 }
 
 /// What caching saves of AES-CM's HMAC, per packet as str0m asks for it.

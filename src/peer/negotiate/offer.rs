@@ -9,7 +9,7 @@ use super::error::NegotiateError;
 use super::extensions::{self, AgreedExtension};
 use super::simulcast::{self, Layer};
 use super::syntax::{self, MAX_TOKEN, Section, SyntaxError};
-use super::types::{DataSection, Direction, MediaSection, Negotiated, Policy};
+use super::types::{DataSection, Direction, MediaSection, Negotiated, PeerKeys, Policy};
 use super::{ssrcs, transport};
 
 /// An offer that was accepted: what the worker needs, and what the answer
@@ -142,6 +142,7 @@ pub fn read_offer(
             ice: transport.ice,
             candidates: transport.candidates,
             fingerprint: transport.fingerprint,
+            peer_keys: peer_keys(&session.origin),
             dtls_active: transport.dtls_active,
             media: reader.media,
             data: reader.data,
@@ -155,6 +156,25 @@ pub fn read_offer(
     };
     answer::fit(&mut accepted)?;
     Ok(accepted)
+}
+
+/// Who is known to bring an ECDSA certificate, by the `o=` line that it writes.
+///
+/// A stranger that writes the same line but brings RSA fails in DTLS; one that
+/// is not recognized here is served all the same, by the slower DTLS.
+fn peer_keys(origin: &sdp_types::Origin) -> PeerKeys {
+    let known = match origin.username.as_deref() {
+        // libwebrtc: Chromium, Safari, and apps made with it.
+        None | Some("-") => origin.sess_version == 2 && origin.unicast_address == "127.0.0.1",
+        // libdatachannel, which OBS uses; FFmpeg's WHIP muxer.
+        Some("rtc" | "FFmpeg") => true,
+        Some(name) => name.starts_with("mozilla") || name.starts_with("str0m"),
+    };
+    if known {
+        PeerKeys::Ecdsa
+    } else {
+        PeerKeys::Unknown
+    }
 }
 
 /// The mids of the first BUNDLE group (RFC 9143 §7); one group is one transport.

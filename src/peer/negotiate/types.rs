@@ -32,6 +32,17 @@ pub struct Fingerprint {
     pub bytes: Vec<u8>,
 }
 
+/// What kind of certificate the peer can be expected to bring to DTLS. SDP only
+/// has the certificate's hash, so this is known by who wrote the offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PeerKeys {
+    /// ECDSA, as RFC 8827 §6.5 wants it: the `o=` line is a browser's or that of
+    /// another stack which never makes anything else by default.
+    Ecdsa,
+    /// Any kind, RSA too: everybody else.
+    Unknown,
+}
+
 /// A candidate of the remote side that can be used: resolved, UDP, host,
 /// srflx, prflx or relay. What can't be used (`.local`, TCP) is dropped when
 /// the SDP is read.
@@ -261,6 +272,8 @@ pub struct Negotiated {
     pub candidates: Vec<RemoteCandidate>,
     /// The peer's certificate fingerprint.
     pub fingerprint: Fingerprint,
+    /// The kind of certificate the peer can be expected to bring.
+    pub peer_keys: PeerKeys,
     /// True when our side sends the DTLS ClientHello (the offer said `passive`).
     pub dtls_active: bool,
     /// The accepted audio and video sections in m-line order.

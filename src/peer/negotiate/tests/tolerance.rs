@@ -129,3 +129,31 @@ fn interleaved_h264_is_left_out() {
     let sdp = one_video(&["rtpmap:96 H264/90000", "fmtp:96 packetization-mode=2"]);
     assert_eq!(status(publish(&sdp)), 422);
 }
+
+/// Who brings ECDSA is known by the `o=` line; strangers may bring anything.
+#[test]
+fn the_kind_of_certificate_follows_the_origin() {
+    for (name, direction, sdp) in OFFERS {
+        let accepted = read_offer(sdp, *direction, &Policy::default()).unwrap();
+        let stranger = name.starts_with("gst-") || *name == "simple-whip-client";
+        let keys = if stranger {
+            PeerKeys::Unknown
+        } else {
+            PeerKeys::Ecdsa
+        };
+        assert_eq!(accepted.negotiated.peer_keys, keys, "{name}");
+    }
+    let chromium = offer("chromium-vp8");
+    let origin = chromium.lines().find(|l| l.starts_with("o=")).unwrap();
+    for (line, keys) in [
+        ("o=- 1 2 IN IP4 127.0.0.1", PeerKeys::Ecdsa),
+        ("o=- 1 3 IN IP4 127.0.0.1", PeerKeys::Unknown),
+        ("o=- 1 2 IN IP4 0.0.0.0", PeerKeys::Unknown),
+        ("o=str0m-0.25.0 1 2 IN IP4 0.0.0.0", PeerKeys::Ecdsa),
+        ("o=rtcx 1 0 IN IP4 127.0.0.1", PeerKeys::Unknown),
+        ("o=janus 1 2 IN IP4 127.0.0.1", PeerKeys::Unknown),
+    ] {
+        let accepted = publish(&chromium.replace(origin, line)).unwrap();
+        assert_eq!(accepted.negotiated.peer_keys, keys, "{line}");
+    }
+}
