@@ -1,2 +1,5 @@
 //! Load test for WHIP and WHEP servers.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    weir_loadtest::cli::main()
+}

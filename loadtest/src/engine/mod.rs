@@ -1,0 +1,79 @@
+//! The threads that send and receive, and what they tell the run.
+
+pub mod link;
+mod mailbox;
+mod peer;
+pub mod publisher;
+pub mod receiver;
+mod rtcp_out;
+mod track;
+pub mod viewer;
+
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::measure::loss::StreamInfo;
+use crate::measure::window::Window;
+
+pub use mailbox::{Mailbox, mailbox};
+pub use peer::Seed;
+
+/// How often threads hand in what they have measured.
+pub const REPORT_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// What threads tell the run.
+#[derive(Debug)]
+pub enum Event {
+    /// A session has its keys.
+    Connected(u64),
+    /// A viewer has its first complete keyframe (or sound, without video).
+    Decoded(u64),
+    /// A session is over without having been told to.
+    Ended(u64, String),
+    /// A stretch of measurements of one phase.
+    Window {
+        /// Which phase of the run.
+        phase: u32,
+        /// The sums.
+        window: Box<Window>,
+    },
+    /// A thread has stopped and will report no more.
+    Stopped,
+}
+
+/// The streams that publishers send, by the number in their stamps.
+#[derive(Debug, Default)]
+pub struct Streams(Mutex<Vec<Arc<StreamInfo>>>);
+
+impl Streams {
+    /// A number for a new stream.
+    pub fn add(&self) -> Arc<StreamInfo> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let info = Arc::new(StreamInfo {
+            id: all.len() as u32,
+            ..StreamInfo::default()
+        });
+        all.push(Arc::clone(&info));
+        info
+    }
+
+    /// The stream of a number.
+    pub fn get(&self, id: u32) -> Option<Arc<StreamInfo>> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(id as usize).cloned()
+    }
+}
+
+/// What all threads share.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// The phase of the run.
+    pub phase: Arc<AtomicU32>,
+    /// Where events go. Few: a handful per session and two windows a second per
+    /// thread, so that its length has no bound.
+    pub events: UnboundedSender<Event>,
+    /// All streams.
+    pub streams: Arc<Streams>,
+}

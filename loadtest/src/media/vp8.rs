@@ -1,0 +1,83 @@
+//! VP8: frames of an IVF file, and telling keyframes in RTP payloads (RFC 7741).
+
+use super::{MediaError, Picture};
+
+/// The frames of an IVF file.
+pub fn pictures(data: &[u8]) -> Result<Vec<Picture>, MediaError> {
+    const FORM: MediaError = MediaError::Form("not an IVF file of VP8");
+    let header = data.first_chunk::<32>().ok_or(FORM)?;
+    if !header.starts_with(b"DKIF") || header[8..12] != *b"VP80" {
+        return Err(FORM);
+    }
+    let mut out = Vec::new();
+    let mut rest = data
+        .get(usize::from(u16::from_le_bytes([header[6], header[7]]))..)
+        .ok_or(FORM)?;
+    while let Some((head, tail)) = rest.split_first_chunk::<12>() {
+        let len = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        let frame = tail.get(..len).filter(|f| !f.is_empty()).ok_or(FORM)?;
+        out.push(Picture {
+            // The inverse key frame flag (RFC 6386 §9.1).
+            keyframe: frame[0] & 1 == 0,
+            units: vec![frame.to_vec()],
+        });
+        rest = &tail[len..];
+    }
+    match out.first() {
+        Some(p) if p.keyframe => Ok(out),
+        _ => Err(MediaError::Form("a VP8 stream must start with a keyframe")),
+    }
+}
+
+/// True when the payload is the first of a keyframe (RFC 7741 §4.2, §4.3).
+pub fn starts_keyframe(payload: &[u8]) -> bool {
+    let Some(&first) = payload.first() else {
+        return false;
+    };
+    // The start of partition 0.
+    if first & 0x1F != 0x10 {
+        return false;
+    }
+    let mut at = 1;
+    if first & 0x80 != 0 {
+        let Some(&extended) = payload.get(1) else {
+            return false;
+        };
+        at = 2;
+        if extended & 0x80 != 0 {
+            at += match payload.get(2) {
+                Some(id) if id & 0x80 != 0 => 2,
+                _ => 1,
+            };
+        }
+        at += usize::from(extended & 0x40 != 0) + usize::from(extended & 0x30 != 0);
+    }
+    payload.get(at).is_some_and(|b| b & 1 == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::{VideoCodec, builtin};
+
+    #[test]
+    fn the_built_in_stream_starts_with_its_only_keyframe() {
+        let pictures = builtin(VideoCodec::Vp8).unwrap();
+        assert_eq!(pictures.len(), 60);
+        assert!(pictures[0].keyframe);
+        assert!(pictures[1..].iter().all(|p| !p.keyframe));
+    }
+
+    #[test]
+    fn keyframes_are_told_behind_every_descriptor() {
+        assert!(starts_keyframe(&[0x10, 0x00]));
+        assert!(!starts_keyframe(&[0x10, 0x01]));
+        assert!(!starts_keyframe(&[0x00, 0x00]));
+        assert!(!starts_keyframe(&[0x11, 0x00]));
+        assert!(starts_keyframe(&[0x90, 0x80, 0x7F, 0x00]));
+        assert!(starts_keyframe(&[0x90, 0xF0, 0x80, 0x01, 5, 5, 0x00]));
+        assert!(!starts_keyframe(&[0x90, 0xF0, 0x80, 0x01, 5, 5, 0x01]));
+        assert!(!starts_keyframe(&[0x90, 0x80]));
+        assert!(!starts_keyframe(&[]));
+    }
+}

@@ -1,0 +1,6 @@
+//! What a run hands out: figures with fixed names, as JSON, as a page, and side
+//! by side with other runs.
+
+pub mod figures;
+
+pub use figures::{Figures, Report, Sample, Step};

@@ -1,0 +1,272 @@
+//! A run: bring everyone up step by step, measure, judge, and take all down.
+
+mod abuse;
+mod join;
+mod program;
+mod progress;
+mod search;
+mod state;
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::engine::{publisher, receiver};
+use crate::measure::window::Window;
+use crate::report::{Figures, Report, Step, figures::Around};
+use crate::scenario::types::{Scenario, Shape};
+use crate::server::{self, Usage};
+use crate::verdict::{self, Verdict};
+use crate::{media::MediaError, sys};
+use state::State;
+
+pub use search::search;
+
+/// After the publishers have stopped, what is on its way may still come.
+const DRAIN: Duration = Duration::from_millis(700);
+/// How long the end of sessions may take.
+const GOODBYE: Duration = Duration::from_secs(10);
+
+/// Why a run could not be made at all. Trouble with the server is no such
+/// reason: that is a figure.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The target is no URL this tool can use.
+    #[error("bad target {0}: an http:// URL is needed")]
+    Target(String),
+    /// A socket or thread could not be made.
+    #[error("the generator could not start: {0}")]
+    Io(#[from] std::io::Error),
+    /// The media can't be sent.
+    #[error(transparent)]
+    Media(#[from] MediaError),
+    /// The media can't be sent as the scenario wants.
+    #[error("{0}")]
+    Program(String),
+    /// HTTP could not be set up.
+    #[error("the HTTP client could not start: {0}")]
+    Http(String),
+    /// DTLS could not be set up.
+    #[error("DTLS could not start: {0}")]
+    Dtls(#[from] crate::wire::transport::Failure),
+    /// No publisher could be connected, so there was nothing to view.
+    #[error("no publisher could be connected: {0}")]
+    NoPublisher(String),
+    /// The server to watch is not there.
+    #[error("can't watch process {pid}: {source}")]
+    Pid {
+        /// The process.
+        pid: u32,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// What to run, against what.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The scenario.
+    pub scenario: Scenario,
+    /// Base URL of the server.
+    pub target: String,
+    /// Process of the server, when it runs here.
+    pub pid: Option<u32>,
+    /// Bearer token for every request.
+    pub token: Option<String>,
+    /// Show progress on the terminal.
+    pub progress: bool,
+}
+
+/// Runs a plan on the current tokio runtime.
+pub async fn run(plan: &Plan) -> Result<Report, RunError> {
+    sys::raise_open_files()?;
+    let started_at = sys::realtime_ns() / 1_000_000_000;
+    let idle = match plan.pid {
+        Some(pid) => Some(server::usage(pid).map_err(|source| RunError::Pid { pid, source })?),
+        None => None,
+    };
+    let mut state = State::start(plan)?;
+    state.idle = idle;
+    state.join_publishers().await?;
+    let mut steps: Vec<Step> = Vec::new();
+    let mut total = (Window::default(), Window::default());
+    let mut whole = Whole::default();
+    let sizes = plan.scenario.step_sizes();
+    let last = sizes.len();
+    for (i, size) in sizes.into_iter().enumerate() {
+        state.join_viewers(size).await;
+        let (step, window, joins, around) = state.measure(i + 1 == last).await;
+        let stop = step.limit_broken.is_some() || step.inconclusive.is_some();
+        total.0.add(&window);
+        total.1.add(&joins);
+        whole.add(&around, &step.figures);
+        steps.push(step);
+        if stop && plan.scenario.ramp.stop_at_limit && plan.scenario.ramp.shape == Shape::Steps {
+            break;
+        }
+    }
+    state.finish().await;
+    let (verdict, reason, limit_broken, highest) = verdict::judge(&steps);
+    let figures = whole.figures(&total, &steps);
+    Ok(Report {
+        verdict: verdict.name().to_owned(),
+        limit_broken,
+        reason,
+        highest_load_held: highest,
+        scenario: plan.scenario.name.clone(),
+        target: plan.target.clone(),
+        started_at,
+        figures,
+        steps,
+        series: std::mem::take(&mut state.series),
+        settings: plan.scenario.clone(),
+    })
+}
+
+/// True when a report's verdict lets a script go on.
+pub fn passed(report: &Report) -> bool {
+    report.verdict == Verdict::Pass.name()
+}
+
+/// Sums over all steps.
+#[derive(Default)]
+struct Whole {
+    around: Around,
+    server: Vec<(f64, crate::server::ServerReport)>,
+}
+
+impl Whole {
+    fn add(&mut self, around: &Around, figures: &Figures) {
+        let w = &mut self.around;
+        w.seconds += around.seconds;
+        w.planned_sends += around.planned_sends;
+        w.cpu_ns += around.cpu_ns;
+        w.viewers = around.viewers;
+        w.connected = around.connected;
+        w.publishers = around.publishers;
+        w.http_errors.clone_from(&around.http_errors);
+        if let Some(server) = &figures.server {
+            self.server.push((around.seconds, server.clone()));
+        }
+    }
+
+    fn figures(self, total: &(Window, Window), steps: &[Step]) -> Figures {
+        // The server's rates are averaged by time; its memory is the last one.
+        let seconds: f64 = self.server.iter().map(|(s, _)| s).sum();
+        let server = self.server.last().map(|(_, last)| {
+            let cores = self
+                .server
+                .iter()
+                .map(|(s, r)| s * r.cpu_cores)
+                .sum::<f64>();
+            let packets: u64 = steps.iter().map(|s| s.figures.received_packets).sum();
+            let mut out = last.clone();
+            out.cpu_cores = cores / seconds.max(1e-9);
+            out.cpu_us_per_forwarded_packet = cores * 1e6 / packets.max(1) as f64;
+            out
+        });
+        Figures::new(&total.0, &total.1, self.around, server)
+    }
+}
+
+impl State<'_> {
+    /// Waits, measures for the scenario's time and judges.
+    async fn measure(&mut self, last: bool) -> (Step, Window, Window, Around) {
+        let s = &self.plan.scenario;
+        self.pass(Duration::from_secs_f64(s.settle_seconds)).await;
+        let joins_phase = self.next_phase();
+        let (before, cpu, start) = (self.usage(), sys::process_cpu_ns(), Instant::now());
+        let sent_from = self.publishing();
+        self.churn(Duration::from_secs_f64(s.seconds)).await;
+        let seconds = start.elapsed().as_secs_f64();
+        let cpu_ns = sys::process_cpu_ns() - cpu;
+        let after = self.usage();
+        let (viewers, connected) = (self.wanted, self.decoded());
+        let phase = self.next_phase();
+        if last {
+            self.settle_accounts().await;
+        }
+        // Windows of the phase are on their way for a moment.
+        self.pass(Duration::from_millis(100)).await;
+        let mut window = self.take_phase(phase);
+        let joins = self.take_up_to(joins_phase);
+        if last {
+            let end = self.take_phase(phase + 1);
+            window.expected_packets = window.expected_packets.wrapping_add(end.expected_packets);
+            window.lost_packets = window.lost_packets.wrapping_add(end.lost_packets);
+            window.freezes += end.freezes;
+            window.longest_gap_ns = window.longest_gap_ns.max(end.longest_gap_ns);
+        }
+        let around = Around {
+            seconds,
+            viewers: u64::from(viewers),
+            connected,
+            publishers: self.publishing(),
+            planned_sends: self.planned_sends(seconds) * sent_from.min(self.publishing()) as f64,
+            cpu_ns,
+            http_errors: self.http_errors.clone(),
+        };
+        let server = self.server_report(before.as_ref(), after.as_ref(), seconds, &window);
+        let figures = Figures::new(&window, &joins, around.clone(), server);
+        let step = Step {
+            limit_broken: verdict::broken(&figures, &self.plan.scenario.limits),
+            inconclusive: verdict::bottleneck(
+                &figures,
+                self.plan.scenario.generator.receive_threads,
+            ),
+            figures,
+        };
+        (step, window, joins, around)
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.plan.pid.and_then(|pid| server::usage(pid).ok())
+    }
+
+    fn server_report(
+        &self,
+        before: Option<&Usage>,
+        after: Option<&Usage>,
+        seconds: f64,
+        window: &Window,
+    ) -> Option<crate::server::ServerReport> {
+        Some(server::difference(
+            self.idle.as_ref()?,
+            before?,
+            after?,
+            seconds,
+            window.received_packets,
+            self.decoded() + self.publishing(),
+        ))
+    }
+
+    /// Stops the publishers, waits for what is on its way and lets the receivers
+    /// count what never came.
+    async fn settle_accounts(&mut self) {
+        self.publisher.send(publisher::Command::Mute);
+        let stopped = sys::realtime_ns();
+        self.pass(DRAIN).await;
+        for receiver in &self.receivers {
+            receiver.send(receiver::Command::Complete(stopped));
+        }
+    }
+
+    /// Takes everything down.
+    async fn finish(&mut self) {
+        self.publisher.send(publisher::Command::Stop);
+        for receiver in &self.receivers {
+            receiver.send(receiver::Command::Stop);
+        }
+        self.delete_all(GOODBYE).await;
+        self.wait_for_threads(GOODBYE).await;
+        self.progress.finish();
+    }
+
+    fn next_phase(&self) -> u32 {
+        let before = self.shared.phase.fetch_add(1, Ordering::AcqRel);
+        self.publisher.send(publisher::Command::Phase);
+        for receiver in &self.receivers {
+            receiver.send(receiver::Command::Phase);
+        }
+        before
+    }
+}

@@ -1,0 +1,154 @@
+//! Reading scenarios, and setting single keys from the command line.
+
+use toml::{Table, Value};
+
+use super::types::Scenario;
+
+/// Why a scenario can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// The file could not be read.
+    #[error("can't read {file}: {source}")]
+    Read {
+        /// The file.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is no TOML, or has unknown keys or values of the wrong type. The text
+    /// names the place and what would be allowed.
+    #[error("{file}: {what}")]
+    Form {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// A `key=value` from the command line.
+    #[error("-o {option}: {what}")]
+    Option {
+        /// The option as given.
+        option: String,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// The scenarios that come with the tool, by name.
+pub fn shipped(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "broadcast" => include_str!("../../scenarios/broadcast.toml"),
+        "conference" => include_str!("../../scenarios/conference.toml"),
+        "rooms" => include_str!("../../scenarios/rooms.toml"),
+        "simulcast-throttled" => include_str!("../../scenarios/simulcast-throttled.toml"),
+        "churn" => include_str!("../../scenarios/churn.toml"),
+        "overload" => include_str!("../../scenarios/overload.toml"),
+        _ => return None,
+    })
+}
+
+/// Reads a scenario: a file, or the name of a shipped one. `options` are
+/// `key=value` with dots between tables, applied in order.
+pub fn load(file: &str, options: &[String]) -> Result<Scenario, ScenarioError> {
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(source) => match shipped(file) {
+            Some(text) => text.to_owned(),
+            None => {
+                return Err(ScenarioError::Read {
+                    file: file.to_owned(),
+                    source,
+                });
+            }
+        },
+    };
+    let form = |what: String| ScenarioError::Form {
+        file: file.to_owned(),
+        what,
+    };
+    // Once as text, so that errors show the line; once more with the options.
+    toml::from_str::<Scenario>(&text).map_err(|e| form(e.to_string()))?;
+    let mut table: Table = text
+        .parse()
+        .map_err(|e: toml::de::Error| form(e.to_string()))?;
+    for option in options {
+        set(&mut table, option)?;
+    }
+    let scenario: Scenario = Value::Table(table)
+        .try_into()
+        .map_err(|e: toml::de::Error| form(e.to_string()))?;
+    match scenario.problem() {
+        Some(what) => Err(form(what)),
+        None => Ok(scenario),
+    }
+}
+
+/// Sets one `key=value`. The value is TOML if it reads as such, else text.
+pub fn set(table: &mut Table, option: &str) -> Result<(), ScenarioError> {
+    let fail = |what: &str| ScenarioError::Option {
+        option: option.to_owned(),
+        what: what.to_owned(),
+    };
+    let (key, value) = option
+        .split_once('=')
+        .ok_or_else(|| fail("must be key=value"))?;
+    let value = format!("v = {value}")
+        .parse::<Table>()
+        .ok()
+        .and_then(|mut t| t.remove("v"))
+        .unwrap_or_else(|| Value::String(value.to_owned()));
+    let mut path: Vec<&str> = key.trim().split('.').collect();
+    let last = path.pop().unwrap_or_default();
+    let mut at = table;
+    for name in path {
+        at = at
+            .entry(name)
+            .or_insert_with(|| Value::Table(Table::new()))
+            .as_table_mut()
+            .ok_or_else(|| fail("is not below a table"))?;
+    }
+    at.insert(last.to_owned(), value);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::VideoCodec;
+
+    #[test]
+    fn every_shipped_scenario_loads() {
+        for name in [
+            "broadcast",
+            "conference",
+            "rooms",
+            "simulcast-throttled",
+            "churn",
+            "overload",
+        ] {
+            let scenario = load(name, &[]).unwrap();
+            assert_eq!(scenario.name, name);
+        }
+    }
+
+    #[test]
+    fn options_reach_their_keys() {
+        let options = ["load.viewers=7", "media.codec=vp8", "limits.freezes=3"];
+        let s = load("broadcast", &options.map(str::to_owned)).unwrap();
+        assert_eq!(s.load.viewers, 7);
+        assert_eq!(s.media.codec, VideoCodec::Vp8);
+        assert_eq!(s.limits.freezes, Some(3));
+    }
+
+    #[test]
+    fn unknown_keys_and_values_are_named_with_what_is_allowed() {
+        let error = |o: &str| load("broadcast", &[o.to_owned()]).unwrap_err().to_string();
+        let e = error("load.viewer=7");
+        assert!(e.contains("`viewer`") && e.contains("`viewers`"), "{e}");
+        let e = error("media.codec=av1");
+        assert!(e.contains("`av1`") && e.contains("`vp8`"), "{e}");
+        assert!(error("media.fps=0").contains("media.fps"));
+        assert!(error("nothing").contains("key=value"));
+        assert!(load("/nonexistent", &[]).is_err());
+    }
+}

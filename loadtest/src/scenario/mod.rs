@@ -1,0 +1,6 @@
+//! What to run: scenario files, flags over them, and the limits to hold.
+
+mod load;
+pub mod types;
+
+pub use load::{ScenarioError, load, set, shipped};

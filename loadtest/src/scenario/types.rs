@@ -1,0 +1,364 @@
+//! A scenario's keys. Every key has a default, so a file says only what matters.
+
+use serde::{Deserialize, Serialize};
+
+use crate::media::VideoCodec;
+
+/// A whole scenario.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Scenario {
+    /// Shown in reports.
+    pub name: String,
+    /// Measured seconds of each step, after everyone has joined.
+    pub seconds: f64,
+    /// Seconds between the last join and the measuring.
+    pub settle_seconds: f64,
+    /// Who is there.
+    pub load: Load,
+    /// How they arrive.
+    pub ramp: Ramp,
+    /// What is published.
+    pub media: Media,
+    /// How viewers behave.
+    pub viewer: ViewerKind,
+    /// Coming and going while measuring.
+    pub churn: Churn,
+    /// Where the endpoints are.
+    pub http: Http,
+    /// Clients that misbehave over HTTP while measuring.
+    pub abuse: Abuse,
+    /// How the generator works.
+    pub generator: Generator,
+    /// What must hold.
+    pub limits: Limits,
+}
+
+/// Rooms, publishers and viewers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Load {
+    /// Rooms.
+    pub rooms: u32,
+    /// Publishers of each room.
+    pub publishers: u32,
+    /// Viewer sessions of each publisher.
+    pub viewers: u32,
+}
+
+/// How viewers arrive.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Ramp {
+    /// The form.
+    pub shape: Shape,
+    /// Joins a second, at most (`linear` and `steps`).
+    pub joins_per_second: f64,
+    /// Shares of the full load at which to measure (`steps`), in percent.
+    pub steps: Vec<f64>,
+    /// End the ramp at the first step that breaks a limit.
+    pub stop_at_limit: bool,
+    /// Seconds a join may take before the step goes on without it.
+    pub join_timeout_seconds: f64,
+}
+
+/// Form of a ramp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shape {
+    /// Everyone joins at the same moment.
+    AtOnce,
+    /// At an even rate, then one measurement.
+    Linear,
+    /// At an even rate, with a measurement at each step.
+    Steps,
+}
+
+/// What each publisher sends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Media {
+    /// The video codec; leave `video` on to send any.
+    pub codec: VideoCodec,
+    /// Send video.
+    pub video: bool,
+    /// Send audio: Opus, one packet each 20 ms.
+    pub audio: bool,
+    /// A file to send instead of the built-in stream: Annex B or IVF.
+    pub video_file: Option<String>,
+    /// Video bits per second, in thousands, of the largest encoding.
+    pub kbps: u32,
+    /// Frames a second.
+    pub fps: f64,
+    /// Frames from one keyframe to the next; at most what the stream has.
+    pub gop_frames: u32,
+    /// Largest RTP payload.
+    pub payload_bytes: usize,
+    /// Simulcast encodings, each half the rate of the next; 1 is no simulcast.
+    pub layers: u32,
+}
+
+/// How viewers behave.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ViewerKind {
+    /// Every how many viewers one decrypts and checks all it gets. The others
+    /// count by headers and look into one packet of 128.
+    pub full_check_every: u32,
+    /// Ask again for what is missing (NACK).
+    pub nack: bool,
+    /// Offer retransmissions on a stream of their own.
+    pub rtx: bool,
+    /// Every how many viewers one has the bad link below; 0 for none.
+    pub bad_link_every: u32,
+    /// Percent of the packets the bad link loses.
+    pub link_loss_percent: f64,
+    /// Kilobits a second the bad link lets through; 0 for no bound. What is above
+    /// is lost, and told to the server as REMB.
+    pub link_kbps: u32,
+    /// Every how many viewers one stops reading its socket after joining; 0 for none.
+    pub stop_reading_every: u32,
+}
+
+/// Coming and going, per second.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Churn {
+    /// Viewers that leave, each replaced by a new one.
+    pub viewers_per_second: f64,
+    /// Publishers that leave and come back.
+    pub publishers_per_second: f64,
+}
+
+/// Endpoints below the target; `{room}` and `{publisher}` stand for names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Http {
+    /// WHIP endpoint.
+    pub whip: String,
+    /// WHEP endpoint.
+    pub whep: String,
+    /// POSTs under way at the same time.
+    pub concurrency: usize,
+}
+
+/// Misbehaviour over HTTP.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Abuse {
+    /// Connections that send a request a byte at a time.
+    pub slow_requests: u32,
+    /// POSTs a second with a bad token.
+    pub bad_tokens_per_second: f64,
+}
+
+/// The generator's own threads and sockets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Generator {
+    /// Threads that receive.
+    pub receive_threads: usize,
+    /// Let the kernel join received datagrams (UDP GRO). Off, because on loopback
+    /// it would spare a batching server the work of a real network.
+    pub gro: bool,
+    /// Bytes of each viewer's receive buffer.
+    pub socket_buffer: usize,
+    /// Keep the server on the first cores and the generator on the others, when
+    /// the tool starts the server and there are at least two.
+    pub pin: bool,
+}
+
+/// What must hold in each step. A limit that is left out is not checked.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Limits {
+    /// Percent of the viewers that must be connected and have decoded a keyframe.
+    pub connected_percent: Option<f64>,
+    /// Percent of the packets that may be lost.
+    pub loss_percent: Option<f64>,
+    /// Median delay in milliseconds.
+    pub delay_p50_ms: Option<f64>,
+    /// 99th percentile of the delay in milliseconds.
+    pub delay_p99_ms: Option<f64>,
+    /// 99.9th percentile of the delay in milliseconds.
+    pub delay_p999_ms: Option<f64>,
+    /// 95th percentile of the time from POST to the first keyframe, milliseconds.
+    pub join_p95_ms: Option<f64>,
+    /// A gap between decodable frames beyond this is a freeze.
+    pub freeze_ms: f64,
+    /// Freezes that may happen.
+    pub freezes: Option<u64>,
+    /// Packets that may come twice.
+    pub duplicates: Option<u64>,
+    /// HTTP requests that may fail.
+    pub http_errors: Option<u64>,
+    /// Server's CPU time for each forwarded packet, microseconds.
+    pub cpu_us_per_packet: Option<f64>,
+    /// Server's memory for each session, kilobytes.
+    pub kilobytes_per_session: Option<f64>,
+}
+
+impl Default for Scenario {
+    fn default() -> Self {
+        Self {
+            name: "unnamed".to_owned(),
+            seconds: 10.0,
+            settle_seconds: 1.0,
+            load: Load::default(),
+            ramp: Ramp::default(),
+            media: Media::default(),
+            viewer: ViewerKind::default(),
+            churn: Churn::default(),
+            http: Http::default(),
+            abuse: Abuse::default(),
+            generator: Generator::default(),
+            limits: Limits {
+                freeze_ms: 200.0,
+                ..Limits::default()
+            },
+        }
+    }
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            rooms: 1,
+            publishers: 1,
+            viewers: 10,
+        }
+    }
+}
+
+impl Default for Ramp {
+    fn default() -> Self {
+        Self {
+            shape: Shape::Linear,
+            joins_per_second: 100.0,
+            steps: Vec::new(),
+            stop_at_limit: true,
+            join_timeout_seconds: 10.0,
+        }
+    }
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Self {
+            codec: VideoCodec::H264,
+            video: true,
+            audio: true,
+            video_file: None,
+            kbps: 1500,
+            fps: 30.0,
+            gop_frames: 60,
+            payload_bytes: 1150,
+            layers: 1,
+        }
+    }
+}
+
+impl Default for ViewerKind {
+    fn default() -> Self {
+        Self {
+            full_check_every: 10,
+            nack: true,
+            rtx: true,
+            bad_link_every: 0,
+            link_loss_percent: 0.0,
+            link_kbps: 0,
+            stop_reading_every: 0,
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            whip: "whip/{room}".to_owned(),
+            whep: "whep/{room}".to_owned(),
+            concurrency: 32,
+        }
+    }
+}
+
+impl Default for Generator {
+    fn default() -> Self {
+        Self {
+            receive_threads: 1,
+            gro: false,
+            socket_buffer: 1 << 20,
+            pin: true,
+        }
+    }
+}
+
+impl Scenario {
+    /// What is wrong with the values, if anything.
+    pub fn problem(&self) -> Option<String> {
+        let m = &self.media;
+        let checks = [
+            (self.seconds > 0.0, "seconds must be above 0"),
+            (self.load.rooms > 0, "load.rooms must be above 0"),
+            (self.load.publishers > 0, "load.publishers must be above 0"),
+            (m.video || m.audio, "media.video or media.audio must be on"),
+            (
+                m.fps > 0.0 && m.fps <= 240.0,
+                "media.fps must be in 0..=240",
+            ),
+            (m.kbps > 0, "media.kbps must be above 0"),
+            (m.gop_frames > 1, "media.gop-frames must be above 1"),
+            (
+                (200..=1400).contains(&m.payload_bytes),
+                "media.payload-bytes must be in 200..=1400",
+            ),
+            (
+                (1..=3).contains(&m.layers),
+                "media.layers must be 1, 2 or 3",
+            ),
+            (
+                self.ramp.joins_per_second > 0.0,
+                "ramp.joins-per-second must be above 0",
+            ),
+            (
+                self.ramp.steps.iter().all(|s| *s > 0.0),
+                "ramp.steps must be above 0",
+            ),
+            (
+                self.viewer.full_check_every > 0,
+                "viewer.full-check-every must be above 0",
+            ),
+            (
+                self.generator.receive_threads > 0,
+                "generator.receive-threads must be above 0",
+            ),
+            (
+                self.http.concurrency > 0,
+                "http.concurrency must be above 0",
+            ),
+        ];
+        checks
+            .iter()
+            .find(|(fine, _)| !fine)
+            .map(|(_, what)| (*what).to_owned())
+    }
+
+    /// Viewers at full load.
+    pub fn viewers(&self) -> u32 {
+        self.load.rooms * self.load.publishers * self.load.viewers
+    }
+
+    /// Viewers at which to measure, in order.
+    pub fn step_sizes(&self) -> Vec<u32> {
+        let full = self.viewers();
+        match self.ramp.shape {
+            Shape::Steps if !self.ramp.steps.is_empty() => self
+                .ramp
+                .steps
+                .iter()
+                .map(|percent| (f64::from(full) * percent / 100.0).round() as u32)
+                .collect(),
+            _ => vec![full],
+        }
+    }
+}

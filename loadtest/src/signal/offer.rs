@@ -1,0 +1,214 @@
+//! The offers we post, written out as a browser would (RFC 8829), with only
+//! what the load test uses.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use crate::media::VideoCodec;
+use crate::wire::transport::Credentials;
+
+/// Payload type of Opus.
+pub const OPUS_PT: u8 = 111;
+/// Payload type of the video codec.
+pub const VIDEO_PT: u8 = 96;
+/// Payload type of retransmissions (RFC 4588).
+pub const RTX_PT: u8 = 97;
+/// Header extension `urn:ietf:params:rtp-hdrext:sdes:mid`.
+pub const MID_EXTENSION: u8 = 1;
+/// Header extension `urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id`.
+pub const RID_EXTENSION: u8 = 2;
+/// `mid` of the audio section.
+pub const AUDIO_MID: &str = "0";
+/// `mid` of the video section.
+pub const VIDEO_MID: &str = "1";
+
+/// What to offer.
+#[derive(Debug)]
+pub struct Offer<'a> {
+    /// Our ICE credentials.
+    pub credentials: &'a Credentials,
+    /// Our certificate's SHA-256, as SDP writes it.
+    pub fingerprint: &'a str,
+    /// Our only candidate.
+    pub candidate: SocketAddr,
+    /// Offer an audio section.
+    pub audio: bool,
+    /// Offer a video section of this codec.
+    pub video: Option<VideoCodec>,
+    /// What we send, or `None` to receive.
+    pub sending: Option<&'a Sending>,
+    /// Offer retransmission on a stream of its own (viewers).
+    pub rtx: bool,
+}
+
+/// The streams a publisher announces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sending {
+    /// SSRC of the audio stream.
+    pub audio_ssrc: u32,
+    /// SSRC of the video stream; unused with simulcast.
+    pub video_ssrc: u32,
+    /// Restriction identifiers of simulcast encodings (RFC 8853); empty without.
+    pub rids: Vec<String>,
+}
+
+impl Offer<'_> {
+    /// The text.
+    pub fn text(&self) -> String {
+        let mut s = String::with_capacity(2048);
+        let mut mids = Vec::new();
+        if self.audio {
+            mids.push(AUDIO_MID);
+        }
+        if self.video.is_some() {
+            mids.push(VIDEO_MID);
+        }
+        s.push_str("v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n");
+        let _ = write!(s, "a=group:BUNDLE {}\r\n", mids.join(" "));
+        s.push_str("a=msid-semantic: WMS *\r\n");
+        if self.audio {
+            let _ = write!(s, "m=audio 9 UDP/TLS/RTP/SAVPF {OPUS_PT}\r\n");
+            self.common(&mut s, AUDIO_MID, "audio");
+            let _ = write!(
+                s,
+                "a=rtpmap:{OPUS_PT} opus/48000/2\r\na=fmtp:{OPUS_PT} minptime=10;useinbandfec=1\r\n"
+            );
+            if let Some(sending) = self.sending {
+                ssrc_lines(&mut s, sending.audio_ssrc, "audio");
+            }
+        }
+        if let Some(codec) = self.video {
+            let rtx = self.rtx && self.sending.is_none();
+            let _ = write!(s, "m=video 9 UDP/TLS/RTP/SAVPF {VIDEO_PT}");
+            if rtx {
+                let _ = write!(s, " {RTX_PT}");
+            }
+            s.push_str("\r\n");
+            self.common(&mut s, VIDEO_MID, "video");
+            let name = match codec {
+                VideoCodec::H264 => "H264",
+                VideoCodec::Vp8 => "VP8",
+            };
+            let _ = write!(s, "a=rtpmap:{VIDEO_PT} {name}/90000\r\n");
+            if codec == VideoCodec::H264 {
+                let _ = write!(
+                    s,
+                    "a=fmtp:{VIDEO_PT} level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f\r\n"
+                );
+            }
+            for feedback in ["ccm fir", "nack", "nack pli"] {
+                let _ = write!(s, "a=rtcp-fb:{VIDEO_PT} {feedback}\r\n");
+            }
+            if rtx {
+                let _ = write!(
+                    s,
+                    "a=rtpmap:{RTX_PT} rtx/90000\r\na=fmtp:{RTX_PT} apt={VIDEO_PT}\r\n"
+                );
+            }
+            if let Some(sending) = self.sending {
+                if sending.rids.is_empty() {
+                    ssrc_lines(&mut s, sending.video_ssrc, "video");
+                } else {
+                    for rid in &sending.rids {
+                        let _ = write!(s, "a=rid:{rid} send\r\n");
+                    }
+                    let _ = write!(s, "a=simulcast:send {}\r\n", sending.rids.join(";"));
+                }
+            }
+        }
+        s
+    }
+
+    fn common(&self, s: &mut String, mid: &str, track: &str) {
+        let Credentials { fragment, password } = self.credentials;
+        let (ip, port) = (self.candidate.ip(), self.candidate.port());
+        s.push_str("c=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\n");
+        let _ = write!(
+            s,
+            "a=ice-ufrag:{fragment}\r\na=ice-pwd:{password}\r\na=ice-options:trickle\r\n"
+        );
+        let _ = write!(
+            s,
+            "a=fingerprint:sha-256 {}\r\na=setup:actpass\r\na=mid:{mid}\r\n",
+            self.fingerprint
+        );
+        let _ = write!(
+            s,
+            "a=candidate:1 1 udp 2130706431 {ip} {port} typ host\r\na=end-of-candidates\r\n"
+        );
+        let _ = write!(
+            s,
+            "a=extmap:{MID_EXTENSION} urn:ietf:params:rtp-hdrext:sdes:mid\r\n"
+        );
+        if self.sending.is_some_and(|w| !w.rids.is_empty()) && track == "video" {
+            let _ = write!(
+                s,
+                "a=extmap:{RID_EXTENSION} urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n"
+            );
+        }
+        if self.sending.is_some() {
+            let _ = write!(s, "a=sendonly\r\na=msid:loadtest {track}\r\n");
+        } else {
+            s.push_str("a=recvonly\r\n");
+        }
+        s.push_str("a=rtcp-mux\r\na=rtcp-rsize\r\n");
+    }
+}
+
+fn ssrc_lines(s: &mut String, ssrc: u32, track: &str) {
+    let _ = write!(
+        s,
+        "a=ssrc:{ssrc} cname:loadtest\r\na=ssrc:{ssrc} msid:loadtest {track}\r\n"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credentials() -> Credentials {
+        Credentials {
+            fragment: "abcd".into(),
+            password: "abcdefghijklmnopqrstuvwx".into(),
+        }
+    }
+
+    /// Another implementation takes each of our offers.
+    #[test]
+    fn an_engine_answers_every_offer() {
+        let sending = |rids: &[&str]| Sending {
+            audio_ssrc: 1,
+            video_ssrc: 2,
+            rids: rids.iter().map(ToString::to_string).collect(),
+        };
+        let (one, three) = (sending(&[]), sending(&["q", "h", "f"]));
+        let credentials = credentials();
+        let fingerprint = crate::wire::transport::local_fingerprint().unwrap();
+        for codec in [VideoCodec::H264, VideoCodec::Vp8] {
+            for sending in [None, Some(&one), Some(&three)] {
+                for rtx in [false, true] {
+                    let offer = Offer {
+                        credentials: &credentials,
+                        fingerprint,
+                        candidate: "127.0.0.1:5000".parse().unwrap(),
+                        audio: true,
+                        video: Some(codec),
+                        sending,
+                        rtx,
+                    };
+                    let mut rtc = str0m::Rtc::builder().build(std::time::Instant::now());
+                    rtc.add_local_candidate(
+                        str0m::Candidate::host("127.0.0.1:6000".parse().unwrap(), "udp").unwrap(),
+                    );
+                    let text = offer.text();
+                    let parsed = str0m::change::SdpOffer::from_sdp_string(&text).unwrap();
+                    let answer = rtc.sdp_api().accept_offer(parsed).unwrap();
+                    let remote = crate::signal::answer::parse(&answer.to_sdp_string()).unwrap();
+                    assert!(remote.we_are_client);
+                    assert_eq!(remote.candidates, ["127.0.0.1:6000".parse().unwrap()]);
+                    assert_eq!(remote.fingerprint.len(), 32);
+                }
+            }
+        }
+    }
+}
