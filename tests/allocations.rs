@@ -1,0 +1,126 @@
+//! Forwarding allocates nothing of our own: with fifty viewers or with one, a
+//! turn of the worker core makes no allocation at all.
+#![allow(unsafe_code)]
+
+#[path = "simulation/client.rs"]
+#[allow(dead_code)]
+mod client;
+#[path = "simulation/link.rs"]
+#[allow(dead_code)]
+mod link;
+#[path = "simulation/media.rs"]
+#[allow(dead_code)]
+mod media;
+#[path = "simulation/world.rs"]
+#[allow(dead_code)]
+mod world;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::time::Duration;
+
+use weir::control::messages::ViewTarget;
+use weir::net::{Datagram, Proto, SendArena};
+use weir::worker::Input;
+
+/// Counts the calling thread's allocations.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn note() {
+    // A thread that is ending has no counter any more, and nothing to count.
+    let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+}
+
+// SAFETY: every call is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note();
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: `pointer` came from `System` with this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        note();
+        // SAFETY: `pointer` came from `System` with this layout.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations() -> u64 {
+    ALLOCATIONS.with(Cell::get)
+}
+
+/// Allocations in the fan-out, in taking packets in, and packets sent, over
+/// pictures in the middle of a call.
+fn call(viewers: usize) -> (u64, u64, u64) {
+    let plan = client::Plan {
+        packets_per_frame: 7,
+        audio: false,
+        ..client::Plan::default()
+    };
+    let mut world = world::World::new(1, 1);
+    world.publish(0, 1, 1, plan);
+    for _ in 0..viewers {
+        world.view(0, 1, ViewTarget::Room);
+    }
+    world.run(Duration::from_secs(2));
+    let publisher = world.clients[0].address;
+    let (mut fan_out, mut intake, mut sent) = (0, 0, 0u64);
+    for picture in 0..20 {
+        // Within one second of the last report, so that no timer is due.
+        world.now += Duration::from_millis(33);
+        let now = world.now;
+        let mut datagrams = Vec::new();
+        world.clients[0].tick(now, |_, bytes| datagrams.push(bytes.to_vec()));
+        let core = &mut world.cores[0];
+        let before = allocations();
+        for bytes in &datagrams {
+            let datagram = Datagram {
+                proto: Proto::Udp,
+                local: ([10, 0, 0, 1], 7882).into(),
+                remote: publisher,
+                kernel_time: None,
+                bytes,
+            };
+            core.handle(now, Input::Datagram(datagram));
+        }
+        let taken_in = allocations();
+        core.turn(now, &mut |arena: &mut SendArena| {
+            sent += arena.len() as u64;
+            arena.clear();
+        });
+        // The first pictures grow what is then reused.
+        if picture >= 5 {
+            intake += taken_in - before;
+            fan_out += allocations() - taken_in;
+        }
+    }
+    (fan_out, intake, sent)
+}
+
+#[test]
+fn the_fan_out_allocates_nothing() {
+    let (one, intake_for_one, _) = call(1);
+    let (fifty, intake_for_fifty, sent) = call(50);
+    assert!(sent > 50 * 7 * 15, "{sent} packets were sent");
+    // The engine that opens a publisher's packet allocates its payload: that
+    // shows that the counter counts, and is the same for any number of viewers.
+    assert!(intake_for_one > 0);
+    assert!(
+        intake_for_fifty <= intake_for_one + 40,
+        "{intake_for_one} {intake_for_fifty}"
+    );
+    assert_eq!((one, fifty), (0, 0));
+}
