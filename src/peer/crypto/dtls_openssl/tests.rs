@@ -272,7 +272,7 @@ fn join(client: &mut Bare, server: &mut Bare, lost: &[(bool, usize)]) {
         let now = Instant::now();
         assert!(now - begin < Duration::from_secs(20), "not connected");
         let mut link: VecDeque<(bool, Vec<u8>)> = VecDeque::new();
-        let mut send = |link: &mut VecDeque<_>, from: &Bare, active: bool, out: Vec<Vec<u8>>| {
+        let send = |link: &mut VecDeque<_>, from: &Bare, active: bool, out: Vec<Vec<u8>>| {
             let first = from.sent - out.len();
             for (n, datagram) in out.into_iter().enumerate() {
                 if !lost.contains(&(active, first + n)) {
@@ -383,7 +383,7 @@ fn noise_is_survived() {
             })
             .collect();
         // Half of it has a DTLS 1.2 record header.
-        if length > 13 && seed % 2 == 0 {
+        if length > 13 && seed.is_multiple_of(2) {
             let body = u16::try_from(length - 13).unwrap_or(u16::MAX).to_be_bytes();
             bytes[0] = 20 + (seed >> 8) as u8 % 4;
             bytes[1..5].copy_from_slice(&[254, 253, 0, (seed >> 16) as u8 % 2]);
