@@ -1,0 +1,76 @@
+//! As much of HTTP/1.1 as a WHIP client needs, a connection at a time.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+
+use super::Request;
+
+pub(super) fn serve(listener: TcpListener, requests: Sender<Request>, stop: Arc<AtomicBool>) {
+    listener.set_nonblocking(true).unwrap();
+    std::thread::spawn(move || {
+        while !stop.load(Ordering::Acquire) {
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    let requests = requests.clone();
+                    std::thread::spawn(move || connection(stream, &requests));
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(2)),
+            }
+        }
+    });
+}
+
+fn connection(stream: TcpStream, requests: &Sender<Request>) -> Option<()> {
+    stream.set_nonblocking(false).ok()?;
+    let mut reader = BufReader::new(stream.try_clone().ok()?);
+    let mut writer = stream;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok().filter(|n| *n > 0)?;
+        let mut words = line.split(' ');
+        let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
+        let mut length = 0;
+        loop {
+            let mut header = String::new();
+            reader.read_line(&mut header).ok()?;
+            if header.trim().is_empty() {
+                break;
+            }
+            if let Some((name, value)) = header.split_once(':')
+                && name.eq_ignore_ascii_case("content-length")
+            {
+                length = value.trim().parse().ok()?;
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).ok()?;
+        if method == "DELETE" {
+            write!(writer, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").ok()?;
+            continue;
+        }
+        let (answer, answered) = channel();
+        let request = Request::Offer {
+            viewer: path.starts_with("/whep"),
+            sdp: String::from_utf8(body).ok()?,
+            answer,
+        };
+        requests.send(request).ok()?;
+        match answered.recv().ok()? {
+            Some(sdp) => write!(
+                writer,
+                "HTTP/1.1 201 Created\r\nContent-Type: application/sdp\r\nLocation: /session/1\r\nContent-Length: {}\r\n\r\n{sdp}",
+                sdp.len()
+            )
+            .ok()?,
+            None => write!(
+                writer,
+                "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+            )
+            .ok()?,
+        }
+    }
+}
