@@ -196,6 +196,7 @@ fn measure_connect() {
     run("shared configuration", &|| {
         crypto.rtc_config(PeerKeys::Ecdsa)
     });
+    run("any kind of keys", &|| crypto.rtc_config(PeerKeys::Unknown));
 }
 
 /// What caching saves of AES-CM's HMAC, per packet as str0m asks for it.
