@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::report::Report;
+use crate::peers::floor;
+use crate::report::{Report, html};
 use crate::run::{self, Plan, RunError};
 use crate::scenario::{self, ScenarioError, types::Scenario};
 use crate::{server, sys};
 
 /// How long a started server may take until it listens.
 const SERVE_PATIENCE: Duration = Duration::from_secs(15);
+/// CPU time given to the floor.
+const FLOOR_TIME: Duration = Duration::from_secs(2);
 /// The run ended as its limits want.
 const EXIT_PASS: u8 = 0;
 /// A limit broke, or the run was inconclusive.
@@ -71,6 +74,27 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Put several JSON reports side by side.
+    Compare {
+        /// Reports written with --json.
+        #[arg(required = true, num_args = 1..)]
+        reports: Vec<PathBuf>,
+        /// Write the comparison as one HTML page, too.
+        #[arg(long)]
+        html: Option<PathBuf>,
+    },
+    /// Measure what fan-out costs at least here: copy, seal and batched send.
+    Floor {
+        /// Viewers.
+        #[arg(long, default_value_t = 100)]
+        viewers: usize,
+        /// Bytes of each payload.
+        #[arg(long, default_value_t = 1150)]
+        payload_bytes: usize,
+        /// Seconds of CPU time to measure.
+        #[arg(long, default_value_t = 2.0)]
+        seconds: f64,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -88,6 +112,12 @@ struct Common {
     /// Write the report as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Write the report as one HTML page.
+    #[arg(long)]
+    html: Option<PathBuf>,
+    /// Measure the raw floor for as many viewers in the same run.
+    #[arg(long)]
+    floor: bool,
     /// Bearer token for every request.
     #[arg(long, env = "WEIR_LOADTEST_TOKEN", hide_env_values = true)]
     token: Option<String>,
@@ -110,7 +140,7 @@ enum CliError {
         what: String,
         source: std::io::Error,
     },
-    #[error("can't write the report: {0}")]
+    #[error("the report: {0}")]
     Json(#[from] serde_json::Error),
     #[error("--target is needed (or a --serve command that prints http=ADDRESS)")]
     NoTarget,
@@ -164,6 +194,21 @@ fn execute(cli: Cli) -> Result<u8, CliError> {
             let scenario = scenario::load(&scenario, &common.options)?;
             drive(scenario, &common, Some((percent, most)))
         }
+        Command::Compare { reports, html } => compare(&reports, html.as_deref()),
+        Command::Floor {
+            viewers,
+            payload_bytes,
+            seconds,
+        } => {
+            sys::raise_open_files().map_err(io("sockets"))?;
+            let time = Duration::from_secs_f64(seconds.clamp(0.01, 60.0));
+            let f = floor::floor(viewers, payload_bytes, time).map_err(io("the floor"))?;
+            println!(
+                "floor: {:.3} us CPU per packet ({} packets of {} bytes to {} viewers)",
+                f.cpu_us_per_packet, f.packets, f.payload_bytes, f.viewers
+            );
+            Ok(EXIT_PASS)
+        }
     }
 }
 
@@ -207,7 +252,7 @@ fn drive(scenario: Scenario, common: &Common, search: Option<(f64, u32)>) -> Res
         .enable_all()
         .build()
         .map_err(io("the runtime"))?;
-    let report = runtime.block_on(async {
+    let mut report = runtime.block_on(async {
         match search {
             Some((percent, most)) => {
                 run::search(&plan, percent, most, |viewers, report| {
@@ -218,17 +263,44 @@ fn drive(scenario: Scenario, common: &Common, search: Option<(f64, u32)>) -> Res
             None => run::run(&plan).await,
         }
     })?;
+    if common.floor {
+        // At once after the server's own work, so that the machine is the same.
+        let (viewers, bytes) = (plan.scenario.viewers(), plan.scenario.media.payload_bytes);
+        let measured = floor::floor(viewers as usize, bytes, FLOOR_TIME);
+        report.floor = Some(measured.map_err(io("the floor"))?);
+    }
     drop(served);
     print!("{}", summary(&report));
     if let Some(path) = &common.json {
         let text = serde_json::to_string_pretty(&report)?;
         std::fs::write(path, text).map_err(io(path.display().to_string()))?;
     }
+    if let Some(path) = &common.html {
+        let page = html::page(&report);
+        std::fs::write(path, page).map_err(io(path.display().to_string()))?;
+    }
     Ok(if run::passed(&report) {
         EXIT_PASS
     } else {
         EXIT_FAIL
     })
+}
+
+/// Prints reports side by side, and writes them as a page.
+fn compare(paths: &[PathBuf], page: Option<&std::path::Path>) -> Result<u8, CliError> {
+    let mut runs = Vec::new();
+    for path in paths {
+        let text = std::fs::read_to_string(path).map_err(io(path.display().to_string()))?;
+        let report: Report = serde_json::from_str(&text)?;
+        let name = path.file_stem().unwrap_or(path.as_os_str());
+        runs.push((name.to_string_lossy().into_owned(), report));
+    }
+    print!("{}", html::comparison_text(&runs));
+    if let Some(path) = page {
+        let text = html::comparison(&runs);
+        std::fs::write(path, text).map_err(io(path.display().to_string()))?;
+    }
+    Ok(EXIT_PASS)
 }
 
 /// The figures that matter, a line each.
@@ -271,6 +343,13 @@ fn summary(r: &Report) -> String {
             server.cpu_us_per_forwarded_packet,
             server.rss_bytes as f64 / 1e6,
             server.rss_bytes_per_session / 1e3
+        );
+    }
+    if let Some(floor) = &r.floor {
+        let _ = writeln!(
+            s,
+            "  floor {:.3} us CPU per packet (copy, seal and batched send alone)",
+            floor.cpu_us_per_packet
         );
     }
     let g = &f.generator;

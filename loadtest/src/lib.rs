@@ -7,7 +7,7 @@
 //! engine     threads that publish and receive
 //! measure    sequence numbers, frames, sums    server   the process under test
 //! run        steps, joins, phases   verdict  limits and bottlenecks
-//! report     JSON, pages, comparison
+//! report     JSON, pages, comparison           peers    the raw floor
 //! ```
 //!
 //! It shares no code with the server, so that it is a second opinion.
@@ -16,6 +16,7 @@ pub mod cli;
 pub mod engine;
 pub mod measure;
 pub mod media;
+pub mod peers;
 pub mod report;
 pub mod run;
 pub mod scenario;

@@ -278,9 +278,8 @@ impl Thread {
     fn remove(&mut self, id: u64) {
         if let Some(mut p) = self.publishers.remove(&id) {
             p.end_streams();
-            if let Some(bye) = rtcp_out::goodbye(p.outputs.iter().map(|o| o.ssrc).collect()) {
-                let _ = p.peer.send_rtcp(&bye);
-            }
+            let ssrcs: Vec<u32> = p.outputs.iter().map(|o| o.ssrc).collect();
+            let _ = p.peer.send_rtcp(&rtcp_out::goodbye(&ssrcs));
             p.peer.close();
         }
     }

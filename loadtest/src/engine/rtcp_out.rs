@@ -1,7 +1,6 @@
 //! RTCP that we send, written with the `rtcp` crate.
 
 use bytes::Bytes;
-use rtcp::goodbye::Goodbye;
 use rtcp::packet::Packet;
 use rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtcp::payload_feedbacks::receiver_estimated_maximum_bitrate::ReceiverEstimatedMaximumBitrate;
@@ -107,12 +106,16 @@ pub(super) fn remb(sender: u32, media: u32, bitrate: f32) -> Option<Bytes> {
     }])
 }
 
-/// Ends streams.
-pub(super) fn goodbye(ssrcs: Vec<u32>) -> Option<Bytes> {
-    compound(&[&Goodbye {
-        sources: ssrcs,
-        reason: Bytes::new(),
-    }])
+/// Ends streams (RFC 3550 §6.6). Written here: the crate adds padding to a
+/// good-bye without a reason. At most 31 streams fit; the rest is left out.
+pub(super) fn goodbye(ssrcs: &[u32]) -> Bytes {
+    let ssrcs = &ssrcs[..ssrcs.len().min(31)];
+    let count = ssrcs.len() as u8;
+    let mut out = vec![0x80 | count, 203, 0, count];
+    for ssrc in ssrcs {
+        out.extend_from_slice(&ssrc.to_be_bytes());
+    }
+    out.into()
 }
 
 #[cfg(test)]
@@ -133,6 +136,6 @@ mod tests {
         assert_eq!(receiver_report(1, vec![]).unwrap()[..2], [0x80, 201]);
         assert_eq!(sender_report(1, 0, 0, 0, 0).unwrap()[..2], [0x80, 200]);
         assert_eq!(remb(1, 2, 1e6).unwrap()[12..16], *b"REMB");
-        assert_eq!(goodbye(vec![9]).unwrap()[..2], [0x81, 203]);
+        assert_eq!(goodbye(&[9])[..], [0x81, 203, 0, 1, 0, 0, 0, 9]);
     }
 }

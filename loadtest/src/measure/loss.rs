@@ -82,7 +82,9 @@ impl Loss {
             }
             _ => {
                 let before = self.sums(line, false);
-                self.expected = before.expected;
+                // The packet at hand belongs to the new anchor.
+                let counted = u64::from(self.anchor.is_some());
+                self.expected = before.expected.saturating_sub(counted);
                 self.lost = before.lost;
                 self.renumbered_twice = before.repeated;
                 self.anchor = Some(Anchor {

@@ -267,7 +267,7 @@ pub struct Sample {
 }
 
 /// A whole run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// `pass`, `fail` or `inconclusive`.
     pub verdict: String,
@@ -283,6 +283,8 @@ pub struct Report {
     pub target: String,
     /// When the run began, seconds since 1970.
     pub started_at: u64,
+    /// The floor, when it was measured in the same run.
+    pub floor: Option<crate::peers::floor::Floor>,
     /// All steps together.
     #[serde(flatten)]
     pub figures: Figures,

@@ -2,5 +2,7 @@
 //! by side with other runs.
 
 pub mod figures;
+pub mod html;
+mod plot;
 
 pub use figures::{Figures, Report, Sample, Step};

@@ -115,6 +115,7 @@ pub async fn run(plan: &Plan) -> Result<Report, RunError> {
         scenario: plan.scenario.name.clone(),
         target: plan.target.clone(),
         started_at,
+        floor: None,
         figures,
         steps,
         series: std::mem::take(&mut state.series),

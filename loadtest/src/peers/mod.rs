@@ -1,0 +1,3 @@
+//! What a server is compared with in one run.
+
+pub mod floor;
