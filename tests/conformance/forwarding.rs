@@ -228,3 +228,20 @@ async fn case_66_a_nack_leaves_alone_and_reduced() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     viewer.seen(|seen| assert_continuous(&seen.video()));
 }
+
+#[tokio::test]
+async fn clients_with_ipv6_alone_publish_and_watch() {
+    let server = Server::start().await;
+    let tracks = [Track::new(Codec::Vp8)];
+    let mut publisher = Client::over_ipv6(&tracks, true);
+    let answer = server.post("/whip/r", &publisher.offer).await;
+    publisher.accept(&answer.body);
+    publisher.connected().await;
+    let mut viewer = Client::over_ipv6(&tracks, false);
+    let answer = server.post("/whep/r", &viewer.offer).await;
+    viewer.accept(&answer.body);
+    viewer.connected().await;
+    assert!(viewer.address().is_ipv6());
+    assert!(viewer.more_video(30, SOON).await);
+    viewer.seen(|seen| assert_continuous(&seen.video()));
+}

@@ -1,7 +1,7 @@
 //! A small WHIP and WHEP client over real UDP, on str0m: it publishes
 //! synthetic media or watches, and notes what it sees on the wire.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -16,6 +16,9 @@ use engine::{Engine, Filter, Sender};
 
 #[path = "engine.rs"]
 mod engine;
+
+/// Where clients are, unless they say otherwise.
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// How often the client's thread looks at its socket.
 const TICK: Duration = Duration::from_millis(2);
@@ -99,21 +102,31 @@ pub struct Client {
 impl Client {
     /// A client that will publish these tracks.
     pub fn publisher(tracks: &[Track]) -> Self {
-        Self::new(tracks, Direction::SendOnly, false)
+        Self::new(tracks, Direction::SendOnly, false, LOCALHOST)
     }
 
     /// A client that will watch these codecs.
     pub fn viewer(codecs: &[Codec]) -> Self {
         let tracks: Vec<Track> = codecs.iter().copied().map(Track::new).collect();
-        Self::new(&tracks, Direction::RecvOnly, false)
+        Self::new(&tracks, Direction::RecvOnly, false, LOCALHOST)
     }
 
     /// A client that offers a data channel too.
     pub fn with_channel(tracks: &[Track]) -> Self {
-        Self::new(tracks, Direction::SendOnly, true)
+        Self::new(tracks, Direction::SendOnly, true, LOCALHOST)
     }
 
-    fn new(tracks: &[Track], direction: Direction, channel: bool) -> Self {
+    /// A client with an address of IPv6 alone, that publishes or watches.
+    pub fn over_ipv6(tracks: &[Track], publishes: bool) -> Self {
+        let direction = if publishes {
+            Direction::SendOnly
+        } else {
+            Direction::RecvOnly
+        };
+        Self::new(tracks, direction, false, Ipv6Addr::LOCALHOST.into())
+    }
+
+    fn new(tracks: &[Track], direction: Direction, channel: bool, ip: IpAddr) -> Self {
         let mut config = RtcConfig::new().clear_codecs().set_rtp_mode(true);
         for track in tracks {
             config = match track.codec {
@@ -123,7 +136,7 @@ impl Client {
             };
         }
         let mut rtc = config.build(Instant::now());
-        let (socket, address) = socket();
+        let (socket, address) = socket(ip);
         rtc.add_local_candidate(Candidate::host(address, "udp").expect("a candidate"));
         let mut kinds = Vec::new();
         let mut senders = Vec::new();
@@ -226,7 +239,7 @@ impl Client {
     /// Begins an ICE restart on a new socket, and returns the fragment for the PATCH.
     pub fn begin_restart(&mut self) -> String {
         let mut engine = lock(&self.engine);
-        let (socket, address) = socket();
+        let (socket, address) = socket(engine.address.ip());
         let mut changes = engine.rtc.sdp_api();
         let credentials = changes.ice_restart(false);
         let (_, pending) = changes.apply().expect("an offer");
@@ -346,8 +359,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn socket() -> (UdpSocket, SocketAddr) {
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+fn socket(ip: IpAddr) -> (UdpSocket, SocketAddr) {
+    let socket = UdpSocket::bind((ip, 0)).expect("a port");
     socket.set_nonblocking(true).expect("non-blocking");
     let address = socket.local_addr().expect("an address");
     (socket, address)
