@@ -128,6 +128,7 @@ mod tests {
         ] {
             let scenario = load(name, &[]).unwrap();
             assert_eq!(scenario.name, name);
+            assert!(scenario.limits.freeze_ms >= 200.0);
         }
     }
 

@@ -169,7 +169,7 @@ pub struct Generator {
 }
 
 /// What must hold in each step. A limit that is left out is not checked.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Limits {
     /// Percent of the viewers that must be connected and have decoded a keyframe.
@@ -212,10 +212,26 @@ impl Default for Scenario {
             http: Http::default(),
             abuse: Abuse::default(),
             generator: Generator::default(),
-            limits: Limits {
-                freeze_ms: 200.0,
-                ..Limits::default()
-            },
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connected_percent: None,
+            loss_percent: None,
+            delay_p50_ms: None,
+            delay_p99_ms: None,
+            delay_p999_ms: None,
+            join_p95_ms: None,
+            freeze_ms: 200.0,
+            freezes: None,
+            duplicates: None,
+            http_errors: None,
+            cpu_us_per_packet: None,
+            kilobytes_per_session: None,
         }
     }
 }
@@ -301,6 +317,10 @@ impl Scenario {
             (self.seconds > 0.0, "seconds must be above 0"),
             (self.load.rooms > 0, "load.rooms must be above 0"),
             (self.load.publishers > 0, "load.publishers must be above 0"),
+            (
+                self.limits.freeze_ms > 0.0,
+                "limits.freeze-ms must be above 0",
+            ),
             (m.video || m.audio, "media.video or media.audio must be on"),
             (
                 m.fps > 0.0 && m.fps <= 240.0,
