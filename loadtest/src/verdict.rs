@@ -161,6 +161,9 @@ pub fn judge(steps: &[Step]) -> (Verdict, String, Option<String>, Option<u64>) {
 mod tests {
     use super::*;
 
+    /// A word of the expected text, and what brings it about.
+    type Case = (&'static str, fn(&mut Figures));
+
     fn figures() -> Figures {
         let mut f = Figures {
             viewers: 10,
@@ -188,7 +191,7 @@ mod tests {
     #[test]
     fn each_limit_breaks_by_its_name() {
         assert_eq!(broken(&figures(), &limits()), None);
-        let cases: [(&str, fn(&mut Figures)); 5] = [
+        let cases: [Case; 5] = [
             ("connected-percent", |f| f.connected = 9),
             ("loss-percent", |f| f.loss_percent = 0.2),
             ("delay-p99-ms", |f| f.delay_ms.p99 = 51.0),
@@ -207,7 +210,7 @@ mod tests {
     #[test]
     fn the_generators_own_troubles_are_told() {
         assert_eq!(bottleneck(&figures(), 1), None);
-        let cases: [(&str, fn(&mut Figures)); 5] = [
+        let cases: [Case; 5] = [
             ("late", |f| f.generator.late_sends = 11),
             ("offered", |f| f.generator.offered_percent = 98.0),
             ("sockets", |f| f.generator.socket_drops = 11),

@@ -130,7 +130,7 @@ impl Track {
     }
 
     /// The packets to ask for now.
-    pub(super) fn to_ask(&mut self, now: Instant) -> Vec<u16> {
+    pub(super) fn wanted(&mut self, now: Instant) -> Vec<u16> {
         let line = &self.line;
         self.missing
             .retain(|m| now - m.since < NACK_PATIENCE && !line.has(m.number));

@@ -495,7 +495,7 @@ impl Viewer {
             return;
         };
         if track.has_missing() {
-            let wanted = track.to_ask(now);
+            let wanted = track.wanted(now);
             if !wanted.is_empty()
                 && let Some(nack) = rtcp_out::nack(self.ssrc, track.ssrc, &wanted)
             {

@@ -164,8 +164,11 @@ pub fn comparison_text(runs: &[(String, Report)]) -> String {
 
 type Value = fn(&Sample) -> f64;
 
+/// A plot's title, its unit, and its values by name.
+type Plot<'a> = (&'a str, &'a str, &'a [(&'a str, Value)]);
+
 fn plots(runs: &[(&str, &Report)]) -> Vec<String> {
-    let single: &[(&str, &str, &[(&str, Value)])] = &[
+    let single: &[Plot<'_>] = &[
         ("Viewers", "viewers", &[("viewers", |s| s.viewers as f64)]),
         (
             "Received",

@@ -16,7 +16,8 @@ pub async fn search(
     most: u32,
     mut each: impl FnMut(u32, &Report),
 ) -> Result<Report, RunError> {
-    let (mut good, mut bad): (Option<(u32, Report)>, Option<(u32, Report)>) = (None, None);
+    let mut good: Option<(u32, Report)> = None;
+    let mut bad: Option<(u32, Report)> = None;
     let mut viewers = plan.scenario.load.viewers.clamp(1, most);
     loop {
         let mut this = plan.clone();

@@ -45,8 +45,8 @@ impl Profile {
 }
 
 enum Cipher {
-    Gcm(LessSafeKey),
-    Cm(EncryptingKey, hmac::Key),
+    Gcm(Box<LessSafeKey>),
+    Cm(Box<(EncryptingKey, hmac::Key)>),
 }
 
 struct Half {
@@ -116,7 +116,8 @@ impl Srtp {
                 };
                 packet.extend_from_slice(tag.as_ref());
             }
-            Cipher::Cm(key, auth) => {
+            Cipher::Cm(keys) => {
+                let (key, auth) = &**keys;
                 let iv = self.rtp.cm_iv(ssrc, u64::from(roc) << 16 | u64::from(seq));
                 if !ctr(key, iv, &mut packet[start + header_len..]) {
                     return false;
@@ -147,7 +148,8 @@ impl Srtp {
                 )
                 .ok()?;
             }
-            Cipher::Cm(key, auth) => {
+            Cipher::Cm(keys) => {
+                let (key, auth) = &**keys;
                 let (plain, tag) = packet.split_at_mut(len);
                 if cm_tag(auth, plain, &roc.to_be_bytes()) != *tag {
                     return None;
@@ -183,7 +185,8 @@ impl Srtp {
                 out.extend_from_slice(tag.as_ref());
                 out.extend_from_slice(&word);
             }
-            Cipher::Cm(key, auth) => {
+            Cipher::Cm(keys) => {
+                let (key, auth) = &**keys;
                 let iv = self.rtcp.cm_iv(ssrc, u64::from(index));
                 ctr(key, iv, &mut out[8..]).then_some(())?;
                 out.extend_from_slice(&word);
@@ -218,7 +221,8 @@ impl Srtp {
                 .ok()?;
                 packet.get(..len - GCM_TAG)
             }
-            Cipher::Cm(key, auth) => {
+            Cipher::Cm(keys) => {
+                let (key, auth) = &**keys;
                 let len = packet.len().checked_sub(CM_TAG + 4).filter(|&l| l >= 8)?;
                 if cm_tag(auth, &packet[..len + 4], &[]) != packet[len + 4..] {
                     return None;
@@ -263,19 +267,18 @@ impl Half {
                 } else {
                     &AES_128_GCM
                 };
-                Cipher::Gcm(LessSafeKey::new(
+                Cipher::Gcm(Box::new(LessSafeKey::new(
                     UnboundKey::new(algorithm, session_key).ok()?,
-                ))
+                )))
             }
             Profile::CmSha1 => {
                 let mut auth = [0; 20];
                 expand(label + 1, &mut auth)?;
-                Cipher::Cm(
-                    UnboundCipherKey::new(&AES_128, session_key)
-                        .and_then(EncryptingKey::ctr)
-                        .ok()?,
-                    hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &auth),
-                )
+                let key = UnboundCipherKey::new(&AES_128, session_key)
+                    .and_then(EncryptingKey::ctr)
+                    .ok()?;
+                let auth = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &auth);
+                Cipher::Cm(Box::new((key, auth)))
             }
         };
         Some(Self { cipher, salt })
@@ -372,9 +375,9 @@ mod tests {
         let key: Vec<u8> = (0..16).collect();
         let salt = *b"\x51\x75\x69\x64\x20\x70\x72\x6f\x20\x71\x75\x6f\x00\x00";
         let half = |_| Half {
-            cipher: Cipher::Gcm(LessSafeKey::new(
+            cipher: Cipher::Gcm(Box::new(LessSafeKey::new(
                 UnboundKey::new(&AES_128_GCM, &key).unwrap(),
-            )),
+            ))),
             salt,
         };
         let srtp = Srtp {
