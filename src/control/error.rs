@@ -39,6 +39,12 @@ pub enum ControlError {
     /// The session could not be set up.
     #[error("the session could not be set up")]
     Setup,
+    /// What is watched has no such encoding or layer.
+    #[error("there is no such layer")]
+    UnknownLayer,
+    /// The session has no such section.
+    #[error("the session has no such media section")]
+    UnknownMedia,
     /// No random bytes for an id.
     #[error(transparent)]
     NoRandomness(#[from] super::id::NoRandomness),
@@ -51,9 +57,12 @@ impl ControlError {
             Self::ShuttingDown | Self::Limit(_) => Some(Duration::from_secs(5)),
             Self::Overloaded(_) | Self::NoPublisher => Some(Duration::from_secs(2)),
             Self::NoRandomness(_) => Some(Duration::from_secs(1)),
-            Self::NoSuchRoom | Self::CodecMismatch { .. } | Self::UnknownSession | Self::Setup => {
-                None
-            }
+            Self::NoSuchRoom
+            | Self::CodecMismatch { .. }
+            | Self::UnknownSession
+            | Self::Setup
+            | Self::UnknownLayer
+            | Self::UnknownMedia => None,
         }
     }
 }

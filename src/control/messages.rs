@@ -71,11 +71,48 @@ pub enum Command {
         /// Why, for the event and the log.
         reason: CloseReason,
     },
+    /// What a viewer wants of one of its slots; answered by [`Reply::LayersChosen`] or [`Reply::Refused`].
+    ChooseLayers {
+        /// Whom to answer.
+        request: RequestId,
+        /// The viewing session.
+        key: SessionKey,
+        /// The slot's `a=mid`.
+        mid: Arc<str>,
+        /// The wish; an empty one returns to automatic.
+        wish: LayerWish,
+    },
     /// Totals and the state of every room; answered by [`Reply::Snapshot`].
     Snapshot {
         /// Whom to answer.
         request: RequestId,
     },
+}
+
+/// What a viewer wants of a slot's layers. All fields empty: the best that its
+/// estimate carries.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LayerWish {
+    /// This simulcast encoding and no other while it is alive.
+    pub rid: Option<String>,
+    /// This spatial layer, from 0, with those below it.
+    pub spatial: Option<u8>,
+    /// This temporal layer, from 0, with those below it.
+    pub temporal: Option<u8>,
+    /// No spatial layer above this one.
+    pub max_spatial: Option<u8>,
+    /// No temporal layer above this one.
+    pub max_temporal: Option<u8>,
+    /// The box in pixels that the picture is shown in (width, height): nothing larger
+    /// than the smallest layer that fills it is of use.
+    pub max_size: Option<(u16, u16)>,
+}
+
+impl LayerWish {
+    /// Nothing is wished for: the choice is automatic.
+    pub fn is_automatic(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Why a session ended.
@@ -127,6 +164,12 @@ pub enum Refusal {
     /// The protocol engine could not be set up.
     #[error("the session could not be set up")]
     Setup,
+    /// What is watched has no such encoding or layer.
+    #[error("there is no such layer")]
+    UnknownLayer,
+    /// The session has no such section.
+    #[error("the session has no such media section")]
+    UnknownMedia,
 }
 
 /// A worker's answer to a request.
@@ -146,6 +189,8 @@ pub enum Reply {
     },
     /// Totals and rooms.
     Snapshot(Box<WorkerSnapshot>),
+    /// The wish is noted; the switch comes with the next frame that allows it.
+    LayersChosen,
     /// The command was not carried out.
     Refused(Refusal),
 }
@@ -193,6 +238,12 @@ pub enum Event {
         /// Why nothing comes.
         why: InactiveReason,
     },
+    /// What a viewer can choose from, or what was chosen for it, has changed:
+    /// the next snapshot tells.
+    LayersChanged {
+        /// The viewing session.
+        key: SessionKey,
+    },
 }
 
 /// Why a viewer receives nothing.
@@ -207,6 +258,8 @@ pub enum InactiveReason {
         /// The publisher's codec.
         publishes: Codec,
     },
+    /// Its path carries too little for even the lowest layer; sound goes on.
+    Bandwidth,
 }
 
 /// All a worker tells about itself, by value.
@@ -306,6 +359,24 @@ pub struct EncodingSnapshot {
     pub loss: f32,
     /// Time between the two newest keyframes, once known.
     pub keyframe_interval: Option<Duration>,
+    /// What can be chosen of it, lowest first: one row a spatial and temporal layer that
+    /// arrives; a single row without layers.
+    pub layers: Vec<LayerSnapshot>,
+}
+
+/// A layer of an encoding together with all those below it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerSnapshot {
+    /// Spatial layer, from 0.
+    pub spatial: u8,
+    /// Temporal layer, from 0.
+    pub temporal: u8,
+    /// What it takes to send, over the last seconds.
+    pub bitrate: Bitrate,
+    /// Picture size in pixels, once known.
+    pub size: Option<(u16, u16)>,
+    /// Pictures per second over the last seconds.
+    pub frame_rate: f32,
 }
 
 /// A viewing session as the API shows it.
@@ -327,4 +398,31 @@ pub struct ViewerSnapshot {
     pub rtt: Option<Duration>,
     /// Packets sent.
     pub packets: u64,
+    /// What its path carries; `None` while no limit is known.
+    pub estimate: Option<Bitrate>,
+    /// One row a negotiated section.
+    pub slots: Vec<SlotSnapshot>,
+}
+
+/// A viewer's slot as the API shows it.
+#[derive(Debug, Clone)]
+pub struct SlotSnapshot {
+    /// `a=mid` of its section.
+    pub mid: Arc<str>,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// Whom it shows, when somebody.
+    pub participant: Option<ParticipantId>,
+    /// The simulcast encoding that flows.
+    pub rid: Option<String>,
+    /// The spatial layer that flows, with those below it; `None` while nothing flows.
+    pub spatial: Option<u8>,
+    /// The temporal layer that flows, with those below it; `None` while nothing flows.
+    pub temporal: Option<u8>,
+    /// What the chosen layer takes; it may still wait for its keyframe.
+    pub target_bitrate: Option<Bitrate>,
+    /// Size of the pictures that flow, once known.
+    pub size: Option<(u16, u16)>,
+    /// What the viewer asked for.
+    pub wish: LayerWish,
 }

@@ -382,6 +382,8 @@ impl From<Refusal> for ControlError {
             Refusal::Full => Self::Overloaded("a worker's session table is full"),
             Refusal::UnknownSession => Self::UnknownSession,
             Refusal::Setup => Self::Setup,
+            Refusal::UnknownLayer => Self::UnknownLayer,
+            Refusal::UnknownMedia => Self::UnknownMedia,
         }
     }
 }

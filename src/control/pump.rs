@@ -71,6 +71,11 @@ impl Control {
                     session.set_activity(Activity::Active);
                 }
             }
+            Event::LayersChanged { key } => {
+                if let Some(session) = self.by_key(key) {
+                    debug!(session = %session.log_id(), room = %session.room_name, "layers changed");
+                }
+            }
             Event::ViewerInactive { key, why } => {
                 if let Some(session) = self.by_key(key) {
                     session.set_activity(Activity::Inactive(why));

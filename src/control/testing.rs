@@ -119,6 +119,10 @@ impl CommandSink for FakeWorker {
             (Command::Snapshot { request }, _) => {
                 reply(request, Reply::Snapshot(Box::<WorkerSnapshot>::default()));
             }
+            (Command::ChooseLayers { request, .. }, Mood::Refusing(refusal)) => {
+                reply(request, Reply::Refused(refusal));
+            }
+            (Command::ChooseLayers { request, .. }, _) => reply(request, Reply::LayersChosen),
             (Command::AddCandidates { .. }, _) => {}
         }
         Ok(())

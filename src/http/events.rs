@@ -141,6 +141,9 @@ fn describe(
         Activity::Inactive(InactiveReason::NoPublisher) => {
             Some(("inactive", json!({ "reason": "no-publisher" })))
         }
+        Activity::Inactive(InactiveReason::Bandwidth) => {
+            Some(("inactive", json!({ "reason": "bandwidth" })))
+        }
         Activity::Inactive(InactiveReason::Codec { kind, publishes }) => Some((
             "inactive",
             json!({

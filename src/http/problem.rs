@@ -285,6 +285,8 @@ impl From<ControlError> for Problem {
             .member("publishes", json!(names(publishes)))
             .member("offered", json!(names(offered))),
             ControlError::UnknownSession => Self::not_found("session"),
+            ControlError::UnknownLayer => Self::not_found("layer"),
+            ControlError::UnknownMedia => Self::not_found("media section"),
             ControlError::NoSuchRoom => Self::new(
                 Kind::NotFound,
                 "There is no such room, and the token may not create it (roomCreate).",

@@ -7,7 +7,7 @@ use super::packet::Packet;
 use super::ring::PacketRing;
 use super::stats::EncodingStats;
 use crate::codec::{Codec, h264, h265};
-use crate::control::messages::EncodingSnapshot;
+use crate::control::messages::{EncodingSnapshot, LayerSnapshot};
 use crate::units::MediaKind;
 
 /// Packets kept for repairs: at 4 Mb/s of 1200-byte packets 1024 are 2.4 s,
@@ -233,6 +233,13 @@ impl Encoding {
             lost: self.stats.lost(),
             loss: self.stats.loss(),
             keyframe_interval: self.keyframe_interval,
+            layers: vec![LayerSnapshot {
+                spatial: 0,
+                temporal: 0,
+                bitrate: self.stats.bitrate(),
+                size: self.size,
+                frame_rate: self.stats.frame_rate(),
+            }],
         }
     }
 }

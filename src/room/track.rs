@@ -175,6 +175,15 @@ impl Track {
         self.formats.get(format).map(|f| f.codec)
     }
 
+    /// The encoding with this rid.
+    pub fn by_rid(&self, rid: &str) -> Option<u8> {
+        let at = self
+            .encodings
+            .iter()
+            .position(|e| e.rid.as_deref() == Some(rid))?;
+        u8::try_from(at).ok()
+    }
+
     /// Takes a packet in. Returns false for one that is no use to anybody: so
     /// late that its line has moved on.
     pub fn ingest(&mut self, encoding: u8, mut packet: Packet) -> bool {

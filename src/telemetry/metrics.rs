@@ -222,6 +222,8 @@ mod tests {
                 loss: 0.0,
                 rtt: None,
                 packets: 0,
+                estimate: None,
+                slots: Vec::new(),
             }],
         }
     }

@@ -44,6 +44,11 @@ pub struct Viewer {
     pub rtt: Option<Duration>,
     /// Packets the viewer asked for.
     pub nacked: u64,
+    /// What its path carries, by its own feedback only; `None` while no limit is known.
+    pub estimate: Option<Bitrate>,
+    /// The estimate at which the next layer of use would be taken, all slots together;
+    /// `None` when there is nothing better to take.
+    pub probe_target: Option<Bitrate>,
 }
 
 impl Viewer {
@@ -60,7 +65,14 @@ impl Viewer {
             loss: 0.0,
             rtt: None,
             nacked: 0,
+            estimate: None,
+            probe_target: None,
         }
+    }
+
+    /// The slot of the section `mid`.
+    pub fn slot_by_mid(&mut self, mid: &str) -> Option<&mut Slot> {
+        self.slots.iter_mut().find(|s| *s.mid == *mid)
     }
 
     /// The slot that sends with `ssrc`, media or RTX.

@@ -1,6 +1,7 @@
 //! One of a viewer's slots: a negotiated section with an SSRC of its own, and
 //! the track that it shows at present.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::formats::{OutgoingFormat, match_formats};
@@ -8,6 +9,7 @@ use super::line::{Line, Origin, SourceId};
 use super::repair::{Denied, RepairBudget};
 use super::select::{Selection, Verdict};
 use crate::codec::{Codec, PictureIdLine, vp8, vp9};
+use crate::control::messages::{LayerWish, SlotSnapshot};
 use crate::peer::egress::{Egress, Outlet, Patch, SendError, Unchanged};
 use crate::peer::header::{OutgoingHeader, OutgoingIds, PassedExtensions};
 use crate::peer::negotiate::{MediaSection, NegotiatedCodec, SignalledSsrc};
@@ -88,6 +90,10 @@ pub struct Slot {
     pub kind: MediaKind,
     /// The SSRC it sends with, and the RTX SSRC.
     pub ssrcs: SignalledSsrc,
+    /// `a=mid` of its section.
+    pub mid: Arc<str>,
+    /// What the viewer wants of the track's layers.
+    pub wish: LayerWish,
     /// Index of its track in the worker.
     pub track: Option<u32>,
     /// Which of the track's sources flows.
@@ -103,7 +109,6 @@ pub struct Slot {
     /// When the first packet of the present source was sent; tells the first
     /// sender report.
     pub started: Option<Instant>,
-    mid: Vec<u8>,
     codecs: Vec<NegotiatedCodec>,
     ids: OutgoingIds,
     line: Line,
@@ -125,6 +130,8 @@ impl Slot {
         Self {
             kind: section.kind,
             ssrcs,
+            mid: section.mid.as_str().into(),
+            wish: LayerWish::default(),
             track: None,
             selection: Selection::Idle,
             acknowledged: false,
@@ -132,7 +139,6 @@ impl Slot {
             packets: 0,
             octets: 0,
             started: None,
-            mid: section.mid.as_bytes().to_vec(),
             codecs: section.codecs.clone(),
             ids: OutgoingIds::new(&section.extensions),
             line: Line::new(clock_rate, seeds.sequence & 0x7fff, seeds.timestamp),
@@ -161,7 +167,8 @@ impl Slot {
             self.formats_epoch = Some(track.epoch);
             self.formats = match_formats(&track.formats, &self.codecs);
         }
-        let Some(best) = track.best else {
+        let wished = self.wish.rid.as_deref().and_then(|rid| track.by_rid(rid));
+        let Some(best) = wished.or(track.best) else {
             if track.encodings.is_empty() {
                 self.selection.stop();
             }
@@ -478,9 +485,22 @@ impl Slot {
             .map(|t| t.wrapping_add(base))
     }
 
-    /// The mid, for clients that match packets by it.
-    pub fn mid(&self) -> &[u8] {
-        &self.mid
+    /// The row the API shows; `track` is the slot's track.
+    pub fn snapshot(&self, track: Option<&Track>) -> SlotSnapshot {
+        let encoding = |index: u8| track?.encodings.get(usize::from(index));
+        let flows = self.selection.current().and_then(|s| encoding(s.encoding));
+        let chosen = self.wanted_encoding().and_then(encoding);
+        SlotSnapshot {
+            mid: self.mid.clone(),
+            kind: self.kind,
+            participant: track.map(|t| t.key.participant),
+            rid: flows.and_then(|e| e.rid.clone()),
+            spatial: flows.map(|_| 0),
+            temporal: flows.map(|_| 0),
+            target_bitrate: chosen.map(|e| e.stats.bitrate()),
+            size: flows.and_then(|e| e.size),
+            wish: self.wish.clone(),
+        }
     }
 }
 

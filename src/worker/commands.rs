@@ -36,6 +36,18 @@ impl Core {
                     self.close(now, slot, reason, true);
                 }
             }
+            Command::ChooseLayers {
+                request,
+                key,
+                mid,
+                wish,
+            } => {
+                let reply = match self.choose_layers(key, &mid, wish) {
+                    Ok(()) => Reply::LayersChosen,
+                    Err(refusal) => Reply::Refused(refusal),
+                };
+                self.reply(request, reply);
+            }
             Command::Snapshot { request } => {
                 let snapshot = Box::new(self.snapshot(now));
                 self.reply(request, Reply::Snapshot(snapshot));

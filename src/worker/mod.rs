@@ -6,6 +6,7 @@ mod commands;
 pub mod core;
 mod fanout;
 pub mod junction;
+mod layers;
 pub mod mesh;
 mod rooms;
 mod route;

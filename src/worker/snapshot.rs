@@ -47,6 +47,15 @@ impl Core {
                     loss: viewer.loss,
                     rtt: viewer.rtt,
                     packets: viewer.sent.packets,
+                    estimate: viewer.estimate,
+                    slots: viewer
+                        .slots
+                        .iter()
+                        .map(|slot| {
+                            let track = slot.track.and_then(|t| self.tracks.get(t as usize));
+                            slot.snapshot(track)
+                        })
+                        .collect(),
                 }),
             }
         }

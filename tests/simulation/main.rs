@@ -8,5 +8,6 @@ mod media;
 mod world;
 
 mod forwarding;
+mod layers;
 mod restarts;
 mod workers;

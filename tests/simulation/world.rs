@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use weir::control::messages::{
-    CloseReason, Command, Event, OpenSession, Reply, SessionRole, ViewTarget, WorkerSnapshot,
+    CloseReason, Command, Event, LayerWish, OpenSession, Reply, SessionRole, SlotSnapshot,
+    ViewTarget, WorkerSnapshot,
 };
 use weir::net::{Datagram, Path, Proto, SendArena};
 use weir::peer::crypto::Crypto;
 use weir::peer::negotiate::{
     AnswerContext, AnswerNames, Direction, Negotiated, Policy, read_offer,
 };
-use weir::units::{ParticipantId, RequestId, RoomId, SessionKey, WorkerId};
+use weir::units::{MediaKind, ParticipantId, RequestId, RoomId, SessionKey, WorkerId};
 use weir::worker::clock::WallClock;
 use weir::worker::mesh::MeshMessage;
 use weir::worker::{Core, CoreConfig, Input};
@@ -177,6 +178,38 @@ impl World {
                 _ => None,
             })
             .expect("a snapshot")
+    }
+
+    /// Asks for layers of the viewer's slot `mid`.
+    pub fn choose(&mut self, client: ClientId, mid: &str, wish: LayerWish) -> Reply {
+        let key = self.keys[client.0];
+        let core = usize::from(key.worker.0);
+        let request = RequestId(u64::MAX - 1);
+        let command = Command::ChooseLayers {
+            request,
+            key,
+            mid: mid.into(),
+            wish,
+        };
+        self.cores[core].handle(self.now, Input::Command(command));
+        self.turn(core);
+        self.events
+            .iter()
+            .rev()
+            .find_map(|(_, event)| match event {
+                Event::Reply { request: r, reply } if *r == request => Some(reply.clone()),
+                _ => None,
+            })
+            .expect("a reply")
+    }
+
+    /// The viewer's video slot as the API shows it.
+    pub fn video_slot(&mut self, client: ClientId) -> SlotSnapshot {
+        let key = self.keys[client.0];
+        let snapshot = self.snapshot(usize::from(key.worker.0));
+        let viewer = snapshot.viewers.into_iter().find(|v| v.key == key);
+        let mut slots = viewer.expect("a viewer").slots.into_iter();
+        slots.find(|s| s.kind == MediaKind::Video).expect("video")
     }
 
     /// Cuts a client off: nothing passes either way any more.

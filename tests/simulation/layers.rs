@@ -1,0 +1,105 @@
+//! Which layers a viewer gets.
+
+use std::time::Duration;
+
+use weir::control::messages::{Event, LayerWish, Refusal, Reply, ViewTarget};
+use weir::units::ParticipantId;
+
+use crate::checks::{continuous, over_seeds, video};
+use crate::client::Plan;
+use crate::world::{ClientId, World};
+
+const ALICE: ViewTarget = ViewTarget::Participant(ParticipantId(1));
+
+fn simulcast() -> Plan {
+    Plan {
+        layers: vec![
+            ("a".into(), (320, 180)),
+            ("b".into(), (1280, 720)),
+            ("c".into(), (640, 360)),
+        ],
+        ..Plan::default()
+    }
+}
+
+fn rid(rid: &str) -> LayerWish {
+    LayerWish {
+        rid: Some(rid.into()),
+        ..LayerWish::default()
+    }
+}
+
+/// The layers of the packets that came in the last `time`.
+fn flowing(world: &mut World, viewer: ClientId, time: Duration) -> Vec<u8> {
+    let from = world.now - time;
+    let client = world.client(viewer);
+    let recent = client.received.iter().filter(|p| p.video && p.at >= from);
+    let mut layers: Vec<u8> = recent.filter_map(|p| p.stamp).map(|s| s.layer).collect();
+    layers.sort_unstable();
+    layers.dedup();
+    layers
+}
+
+#[test]
+fn a_wish_moves_a_viewer_and_an_empty_one_returns_to_automatic() {
+    let name = "a_wish_moves_a_viewer_and_an_empty_one_returns_to_automatic";
+    over_seeds(name, 3, |seed| {
+        let mut world = World::new(seed, 2);
+        world.publish(0, 1, 1, simulcast());
+        let viewers = [world.view(0, 1, ALICE), world.view(1, 1, ALICE)];
+        let other = world.view(0, 1, ALICE);
+        world.run(Duration::from_secs(2));
+        for viewer in viewers {
+            let mid = world.video_slot(viewer).mid;
+            for (wish, layer, shown) in [
+                (rid("a"), 0, "a"),
+                (rid("c"), 2, "c"),
+                (LayerWish::default(), 1, "b"),
+            ] {
+                let told = world.events.len();
+                let reply = world.choose(viewer, &mid, wish.clone());
+                assert!(matches!(reply, Reply::LayersChosen), "{reply:?}");
+                let key = world.keys[viewer.0];
+                let news = |e: &Event| matches!(e, Event::LayersChanged { key: k } if *k == key);
+                assert!(world.events[told..].iter().any(|(_, e)| news(e)));
+                world.run(Duration::from_secs(2));
+                let last = Duration::from_millis(500);
+                assert_eq!(flowing(&mut world, viewer, last), [layer], "{wish:?}");
+                let slot = world.video_slot(viewer);
+                assert_eq!(slot.rid.as_deref(), Some(shown));
+                assert_eq!(slot.wish, wish);
+            }
+            continuous(&video(world.client(viewer)), 0);
+        }
+        let all = Duration::from_secs(30);
+        assert_eq!(flowing(&mut world, other, all), [1], "the others stay");
+    });
+}
+
+#[test]
+fn a_wish_for_what_is_not_there_is_refused() {
+    let mut world = World::new(1, 1);
+    world.publish(0, 1, 1, simulcast());
+    let viewer = world.view(0, 1, ALICE);
+    world.run(Duration::from_secs(2));
+    let mid = world.video_slot(viewer).mid;
+    for (mid, wish, refusal) in [
+        (&*mid, rid("z"), Refusal::UnknownLayer),
+        ("nosuch", rid("a"), Refusal::UnknownMedia),
+        ("nosuch", LayerWish::default(), Refusal::UnknownMedia),
+    ] {
+        match world.choose(viewer, mid, wish) {
+            Reply::Refused(why) => assert_eq!(why, refusal),
+            other => panic!("{other:?}"),
+        }
+    }
+    let slot = world.video_slot(viewer);
+    assert!(slot.wish.is_automatic());
+    world.run(Duration::from_secs(1));
+    assert_eq!(flowing(&mut world, viewer, Duration::from_millis(500)), [1]);
+    world.close(viewer);
+    match world.choose(viewer, &mid, rid("a")) {
+        Reply::Refused(why) => assert_eq!(why, Refusal::UnknownSession),
+        other => panic!("{other:?}"),
+    }
+}
