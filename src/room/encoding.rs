@@ -10,12 +10,6 @@ use crate::codec::{Codec, h264, h265};
 use crate::control::messages::{EncodingSnapshot, LayerSnapshot};
 use crate::units::MediaKind;
 
-/// Packets kept for repairs: at 4 Mb/s of 1200-byte packets 1024 are 2.4 s,
-/// several times the longest round trip worth repairing over.
-const VIDEO_RING: usize = 1024;
-/// Audio: 2.5 s of 20 ms packets.
-const AUDIO_RING: usize = 128;
-
 /// A packet this far ahead of the newest one is not on its line any more: the
 /// publisher started over, and viewers must not ask for what lies between.
 pub const LINE_BREAK: u64 = 3000;
@@ -117,14 +111,10 @@ pub struct Encoding {
 impl Encoding {
     /// An encoding nothing came for yet.
     pub fn new(kind: MediaKind, rid: Option<String>) -> Self {
-        let capacity = match kind {
-            MediaKind::Audio => AUDIO_RING,
-            MediaKind::Video => VIDEO_RING,
-        };
         Self {
             rid,
             ssrc: None,
-            ring: PacketRing::new(capacity),
+            ring: PacketRing::new(kind),
             stats: EncodingStats::default(),
             keyframes: KeyframeRequester::default(),
             size: None,

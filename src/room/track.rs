@@ -210,10 +210,12 @@ impl Track {
         }
     }
 
-    /// Ends a second of measuring.
-    pub fn roll(&mut self, now: Instant) {
+    /// Ends a second of measuring. `cache` is the share of each encoding of
+    /// the memory for segments.
+    pub fn roll(&mut self, now: Instant, cache: usize) {
         for encoding in &mut self.encodings {
             encoding.stats.roll(now);
+            encoding.ring.tend(now, cache);
         }
         self.choose_best(now);
     }
@@ -258,6 +260,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::room::ring::SEGMENT_BYTES;
     use crate::room::testing::{keyframe_sized, packet};
 
     fn track(rids: &[&str]) -> Track {
@@ -298,7 +301,7 @@ mod tests {
             first = keyframe_sized(second, second as u32 * 90_000, (640, 360));
             first.arrival = start + Duration::from_secs(second);
             track.ingest(0, first.clone());
-            track.roll(first.arrival);
+            track.roll(first.arrival, SEGMENT_BYTES);
         }
         assert_eq!(track.best, Some(0));
     }

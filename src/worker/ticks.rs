@@ -7,7 +7,8 @@ use super::mesh::MeshMessage;
 use super::session::{Media, Session};
 use crate::control::messages::CloseReason;
 use crate::peer::transport::Phase;
-use crate::room::Source;
+use crate::room::{Source, ring};
+use crate::units::MediaKind;
 
 impl Core {
     pub(super) fn run_timers(&mut self, now: Instant) {
@@ -160,9 +161,14 @@ impl Core {
 
     /// Ends a second of measuring.
     pub(super) fn roll(&mut self, now: Instant) {
+        let video = self
+            .tracks
+            .iter()
+            .filter(|(_, track)| track.key.kind == MediaKind::Video);
+        let cache = ring::share(video.map(|(_, track)| track.encodings.len()).sum());
         for (index, track) in &mut self.tracks {
             let best = track.best;
-            track.roll(now);
+            track.roll(now, cache);
             if track.best != best {
                 self.reaim.push(index as u32);
             }
