@@ -332,12 +332,23 @@ pub struct TrackSnapshot {
     pub codec: Codec,
     /// True once media came.
     pub receiving: bool,
+    /// How its losses can be repaired.
+    pub repair: TrackRepair,
     /// One row an encoding: one without simulcast, one a layer with it.
     pub encodings: Vec<EncodingSnapshot>,
 }
 
+/// Which repairs a publisher's offer allows for a track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TrackRepair {
+    /// Lost packets can be asked for (generic NACK).
+    pub nack: bool,
+    /// They come again on a stream of their own (RTX).
+    pub rtx: bool,
+}
+
 /// An encoding as the API shows it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct EncodingSnapshot {
     /// The layer's rid, with simulcast.
     pub rid: Option<String>,
@@ -362,6 +373,8 @@ pub struct EncodingSnapshot {
     /// What can be chosen of it, lowest first: one row a spatial and temporal layer that
     /// arrives; a single row without layers.
     pub layers: Vec<LayerSnapshot>,
+    /// What tells of the publisher's set-up.
+    pub health: EncodingHealth,
 }
 
 /// A layer of an encoding together with all those below it.
@@ -377,6 +390,44 @@ pub struct LayerSnapshot {
     pub size: Option<(u16, u16)>,
     /// Pictures per second over the last seconds.
     pub frame_rate: f32,
+}
+
+/// What an encoding's packets tell of its publisher's set-up, for the doctor.
+/// Shares are from 0 to 1, over the last seconds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EncodingHealth {
+    /// Since its first packet.
+    pub receiving_for: Option<Duration>,
+    /// Since its newest packet.
+    pub silent_for: Option<Duration>,
+    /// B-frames came lately.
+    pub b_frames: bool,
+    /// Keyframes so far.
+    pub keyframes: u64,
+    /// Keyframes came without the parameter sets that a decoder needs, and the
+    /// server has none to add.
+    pub parameter_sets_missing: bool,
+    /// The encoder's own pace: the shorter of the two newest times between
+    /// keyframes that nobody had asked for.
+    pub own_keyframe_interval: Option<Duration>,
+    /// Since the newest keyframe.
+    pub keyframe_age: Option<Duration>,
+    /// Whether keyframe requests bring keyframes, once one showed it.
+    pub answers_requests: Option<bool>,
+    /// Packets that did not come in their place.
+    pub missing: f32,
+    /// Packets that did not come later either.
+    pub unrepaired: f32,
+    /// Interarrival jitter (RFC 3550 §6.4.1) of the pictures' first packets.
+    pub jitter: Duration,
+    /// Pictures that came much later than the quickest ones.
+    pub late: f32,
+    /// How fast arrival falls behind the timestamps, in parts per million;
+    /// positive when the sender's clock is slow.
+    pub drift_ppm: Option<f32>,
+    /// How fast the timestamps gain on the clock in the sender's own reports,
+    /// in parts per million.
+    pub report_drift_ppm: Option<f32>,
 }
 
 /// A viewing session as the API shows it.

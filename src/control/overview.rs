@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::messages::{EncodingSnapshot, PublisherSnapshot, TrackSnapshot, ViewerSnapshot};
 use super::session::{Session, SessionCodecs};
 use super::{Control, rooms::RoomRow};
+use crate::room::doctor::{Finding, diagnose};
 use crate::units::{MediaKind, ParticipantId, SessionKey};
 
 /// How old the numbers may be: many who ask at once cost one snapshot.
@@ -50,6 +51,8 @@ pub struct ParticipantView {
     pub rtt_ms: Option<f64>,
     /// How many watch this participant now.
     pub viewers: usize,
+    /// What is wrong with what it sends, the worst first.
+    pub findings: Vec<Finding>,
 }
 
 /// A track.
@@ -186,6 +189,7 @@ fn room_view(
                     viewers: participant_of(session)
                         .and_then(|id| watched.get(&id).copied())
                         .unwrap_or(0),
+                    findings: numbers.map_or_else(Vec::new, |n| diagnose(&n.tracks)),
                 }
             })
             .collect(),

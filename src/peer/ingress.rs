@@ -12,6 +12,7 @@ use super::nack::{NackSender, NackTracker};
 use super::negotiate::MediaSection;
 use super::setup::engine_mid;
 use crate::codec::{self, red};
+use crate::control::messages::TrackRepair;
 use crate::net::{Path, SendArena};
 use crate::room::{Packet, SenderClock};
 
@@ -27,6 +28,7 @@ struct Section {
     rids: Vec<Rid>,
     codecs: Vec<codec::Codec>,
     nack: bool,
+    rtx: bool,
     pli: bool,
     fir: bool,
     bound: bool,
@@ -141,6 +143,7 @@ impl Ingress {
                 rids: section.rids.iter().map(|r| Rid::from(r.as_str())).collect(),
                 codecs: section.codecs.iter().map(|c| c.codec).collect(),
                 nack: any(|f| f.nack),
+                rtx: section.codecs.iter().any(|c| c.rtx_pt.is_some()),
                 pli: any(|f| f.pli),
                 fir: any(|f| f.fir),
                 bound: !section.ssrcs.is_empty(),
@@ -376,6 +379,15 @@ impl Ingress {
             }
         }
         asked
+    }
+
+    /// How losses of `track` can be repaired.
+    pub fn repair(&self, track: u32) -> TrackRepair {
+        let section = self.sections.iter().find(|s| s.track == track);
+        section.map_or_else(TrackRepair::default, |s| TrackRepair {
+            nack: s.nack,
+            rtx: s.rtx,
+        })
     }
 
     /// The tracks of its sections.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::health::Health;
 use super::keyframe_request::KeyframeRequester;
 use super::packet::Packet;
 use super::ring::PacketRing;
@@ -59,6 +60,11 @@ impl ParameterSets {
         }
     }
 
+    /// The codec has parameter sets.
+    pub fn is_needed(&self) -> bool {
+        !matches!(self, Self::None)
+    }
+
     /// All sets a decoder needs are known.
     pub fn is_complete(&self) -> bool {
         match self {
@@ -97,8 +103,8 @@ pub struct Encoding {
     pub clock: Option<SenderClock>,
     /// Parameter sets, where the codec has them.
     pub parameter_sets: ParameterSets,
-    /// Pictures that need a later one (B-frames) came.
-    pub has_b_frames: bool,
+    /// What tells of the publisher's set-up.
+    pub health: Health,
     codec: Option<Codec>,
     parameter_sets_timestamp: Option<u32>,
     entry_timestamp: Option<u32>,
@@ -120,7 +126,7 @@ impl Encoding {
             size: None,
             clock: None,
             parameter_sets: ParameterSets::None,
-            has_b_frames: false,
+            health: Health::default(),
             codec: None,
             parameter_sets_timestamp: None,
             entry_timestamp: None,
@@ -175,8 +181,13 @@ impl Encoding {
         );
         let first = self.arrivals.map_or(packet.arrival, |(first, ..)| first);
         self.arrivals = Some((first, packet.arrival, packet.timestamp));
+        let rate = packet.codec.clock_rate();
+        self.health
+            .packet(packet.arrival, packet.seq, packet.timestamp, rate);
         let info = &packet.info;
-        self.has_b_frames |= info.b_frame;
+        if info.b_frame {
+            self.health.b_frame(packet.arrival);
+        }
         if info.has_parameter_sets {
             self.parameter_sets.absorb(&packet.payload);
             self.parameter_sets_timestamp = Some(packet.timestamp);
@@ -191,8 +202,10 @@ impl Encoding {
                 .last_keyframe
                 .map(|last| packet.arrival.saturating_duration_since(last));
             self.last_keyframe = Some(packet.arrival);
-            packet.needs_parameter_sets = self.parameter_sets_timestamp != Some(packet.timestamp)
-                && self.parameter_sets.is_complete();
+            let bare = self.parameter_sets_timestamp != Some(packet.timestamp);
+            packet.needs_parameter_sets = bare && self.parameter_sets.is_complete();
+            let incomplete = bare && self.parameter_sets.is_needed();
+            self.health.keyframe(packet.arrival, incomplete);
         }
         match info.size {
             Some(size) if self.size != Some(size) => {
@@ -230,6 +243,11 @@ impl Encoding {
                 size: self.size,
                 frame_rate: self.stats.frame_rate(),
             }],
+            health: self.health.snapshot(
+                now,
+                self.parameter_sets.is_needed() && !self.parameter_sets.is_complete(),
+                self.codec.map_or(90_000, Codec::clock_rate),
+            ),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Rooms: who publishes, the tracks, their packets and their fan-out lists.
 
+pub mod doctor;
 pub mod encoding;
+pub mod health;
 pub mod keyframe_request;
 pub mod membership;
 pub mod packet;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::encoding::Encoding;
 use super::packet::Packet;
 use crate::codec::Codec;
-use crate::control::messages::TrackSnapshot;
+use crate::control::messages::{TrackRepair, TrackSnapshot};
 use crate::units::{MediaKind, ParticipantId, RoomId, WorkerId};
 
 /// Names a track in every worker, over reconnects of its publisher.
@@ -216,6 +216,7 @@ impl Track {
         for encoding in &mut self.encodings {
             encoding.stats.roll(now);
             encoding.ring.tend(now, cache);
+            encoding.health.roll();
         }
         self.choose_best(now);
     }
@@ -250,6 +251,7 @@ impl Track {
             kind: self.key.kind,
             codec: self.codec()?,
             receiving: self.current_format.is_some(),
+            repair: TrackRepair::default(),
             encodings: self.encodings.iter().map(|e| e.snapshot(now)).collect(),
         })
     }

@@ -153,6 +153,7 @@ impl Core {
         }
         if let Some(encoding) = track.encodings.get_mut(usize::from(encoding)) {
             encoding.clock = Some(clock);
+            encoding.health.reported(clock);
         }
         for remote in &track.remote_subscribers {
             let message = MeshMessage::Clock {

@@ -25,9 +25,13 @@ impl Core {
                     let tracks = publisher
                         .ingress
                         .tracks()
-                        .filter_map(|index| self.tracks.get(index as usize))
-                        .filter(|t| t.source == (Source::Local { session: slot }))
-                        .filter_map(|track| track.snapshot(now))
+                        .filter_map(|index| Some((index, self.tracks.get(index as usize)?)))
+                        .filter(|(_, t)| t.source == (Source::Local { session: slot }))
+                        .filter_map(|(index, track)| {
+                            let mut row = track.snapshot(now)?;
+                            row.repair = publisher.ingress.repair(index);
+                            Some(row)
+                        })
                         .collect();
                     snapshot.publishers.push(PublisherSnapshot {
                         key: session.key,

@@ -121,7 +121,10 @@ impl Core {
                 let at = u8::try_from(at).unwrap_or(u8::MAX);
                 match source {
                     Source::None => {}
-                    Source::Local { session } => self.ask_publisher(now, session, index, at),
+                    Source::Local { session } => {
+                        encoding.health.asked(now);
+                        self.ask_publisher(now, session, index, at);
+                    }
                     Source::Remote { worker } => {
                         let encoding = at;
                         let message = MeshMessage::Keyframe {

@@ -1,0 +1,498 @@
+//! What an encoding's packets tell of its publisher's set-up: the
+//! measurements behind [`doctor`](super::doctor). Nothing here allocates, and
+//! a packet costs a few additions.
+
+use std::time::{Duration, Instant};
+
+use super::encoding::{LINE_BREAK, SenderClock};
+use crate::control::messages::EncodingHealth;
+
+/// What was seen this long ago no longer says how the encoder is set up.
+const RECENT: Duration = Duration::from_secs(10);
+
+/// A keyframe that comes so soon after a request is its answer.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
+
+/// A request that brought nothing for so long was ignored; it was repeated
+/// twice by then.
+const IGNORED_AFTER: Duration = Duration::from_secs(2);
+
+/// Pictures that must have come meanwhile: a publisher that sends nothing at
+/// all ignores nothing.
+const IGNORED_FRAMES: u32 = 8;
+
+/// A picture that takes this much longer on its way than the quickest ones of
+/// the last seconds is late: players hold back about as much.
+const LATE: i64 = 150_000;
+
+/// A jump of the clock relation by more than this is a pause or a new start.
+const JUMP: i64 = 2_000_000;
+
+/// Seconds of clock measurements that are kept, and how many are needed.
+const POINTS: usize = 30;
+const ENOUGH_POINTS: usize = 15;
+
+/// Sender reports this far apart tell the rate of the sender's clock.
+const REPORT_SPAN: Duration = Duration::from_secs(10);
+
+/// How much of the newest second goes into a moving share.
+const SHARE_WEIGHT: f32 = 0.3;
+
+/// See the module's description. Times of the line are in microseconds.
+#[derive(Debug, Default)]
+pub struct Health {
+    first: Option<Instant>,
+    newest: Option<Instant>,
+    b_frame: Option<Instant>,
+    keyframes: u64,
+    bare_keyframes: u64,
+    last_keyframe: Option<Instant>,
+    /// The two newest times between keyframes that nobody asked for.
+    own_intervals: [Option<Duration>; 2],
+    request: Option<Request>,
+    answers: Option<bool>,
+    highest: Option<u64>,
+    second: Second,
+    missing: f32,
+    unrepaired: f32,
+    late: f32,
+    timing: Option<Timing>,
+    jitter: i64,
+    drift: Drift,
+    reports: Option<(SenderClock, SenderClock)>,
+}
+
+/// A keyframe request without its answer.
+#[derive(Debug, Clone, Copy)]
+struct Request {
+    since: Instant,
+    frames: u32,
+}
+
+/// Counts since the last [`Health::roll`].
+#[derive(Debug, Default)]
+struct Second {
+    packets: u32,
+    missing: u32,
+    belated: u32,
+    frames: u32,
+    late: u32,
+    /// The shortest transit.
+    floor: Option<i64>,
+}
+
+/// How the RTP timestamps relate to arrival.
+#[derive(Debug, Clone, Copy)]
+struct Timing {
+    base: Instant,
+    timestamp: u32,
+    /// Timestamp units since the base.
+    elapsed: i64,
+    transit: i64,
+    /// The shortest transit of the last whole second.
+    floor: i64,
+}
+
+/// The shortest transit of each of the last seconds.
+#[derive(Debug)]
+struct Drift {
+    points: [i64; POINTS],
+    count: usize,
+}
+
+impl Default for Drift {
+    fn default() -> Self {
+        Self {
+            points: [0; POINTS],
+            count: 0,
+        }
+    }
+}
+
+impl Drift {
+    fn push(&mut self, point: i64) {
+        self.points[self.count % POINTS] = point;
+        self.count += 1;
+    }
+
+    /// The slope in parts per million: the line of least squares through the
+    /// points, when it stands out from what is around it.
+    fn ppm(&self) -> Option<f32> {
+        let n = self.count.min(POINTS);
+        if n < ENOUGH_POINTS {
+            return None;
+        }
+        let start = self.count - n;
+        let point = |i: usize| self.points[(start + i) % POINTS] as f64;
+        let middle = (n - 1) as f64 / 2.0;
+        let mean = (0..n).map(point).sum::<f64>() / n as f64;
+        let spread: f64 = (0..n).map(|i| (i as f64 - middle).powi(2)).sum();
+        let slope = (0..n)
+            .map(|i| (i as f64 - middle) * (point(i) - mean))
+            .sum::<f64>()
+            / spread;
+        let rest = (0..n)
+            .map(|i| (point(i) - mean - slope * (i as f64 - middle)).powi(2))
+            .sum::<f64>()
+            / n as f64;
+        let clear = (slope * n as f64).abs() > 4.0 * rest.sqrt();
+        // A point a second, in microseconds: parts per million already.
+        Some(if clear { slope as f32 } else { 0.0 })
+    }
+}
+
+impl Health {
+    /// Notes a packet's arrival; `rate` is the codec's clock rate in Hz.
+    pub fn packet(&mut self, arrival: Instant, seq: u64, timestamp: u32, rate: u32) {
+        self.first.get_or_insert(arrival);
+        self.newest = Some(arrival);
+        self.second.packets += 1;
+        match self.highest {
+            Some(highest) if seq <= highest => {
+                self.second.belated += 1;
+                return; // a repair, or reordered: its time says nothing
+            }
+            Some(highest) if seq - highest < LINE_BREAK => {
+                self.second.missing += (seq - highest - 1) as u32;
+            }
+            _ => {}
+        }
+        self.highest = Some(seq);
+        if self.timing.is_none_or(|t| t.timestamp != timestamp) {
+            self.frame(arrival, timestamp, rate);
+        }
+    }
+
+    /// The first packet of a picture.
+    fn frame(&mut self, arrival: Instant, timestamp: u32, rate: u32) {
+        self.second.frames += 1;
+        if let Some(request) = &mut self.request {
+            request.frames += 1;
+        }
+        let Some(timing) = &mut self.timing else {
+            self.start_timing(arrival, timestamp);
+            return;
+        };
+        let step = timestamp.wrapping_sub(timing.timestamp).cast_signed();
+        if step < 0 {
+            return; // shown before what came already: a B-frame
+        }
+        let elapsed = timing.elapsed + i64::from(step);
+        let at = micros(arrival.saturating_duration_since(timing.base));
+        let transit = at - elapsed * 1_000_000 / i64::from(rate.max(1));
+        if (transit - timing.transit).abs() > JUMP {
+            self.start_timing(arrival, timestamp);
+            return;
+        }
+        // RFC 3550 §6.4.1, between the first packets of pictures.
+        let difference = (transit - timing.transit).abs();
+        self.jitter += (difference - self.jitter) / 16;
+        timing.timestamp = timestamp;
+        timing.elapsed = elapsed;
+        timing.transit = transit;
+        let floor = self.second.floor.map_or(transit, |f| f.min(transit));
+        self.second.floor = Some(floor);
+        if transit - floor.min(timing.floor) > LATE {
+            self.second.late += 1;
+        }
+    }
+
+    fn start_timing(&mut self, arrival: Instant, timestamp: u32) {
+        self.timing = Some(Timing {
+            base: arrival,
+            timestamp,
+            elapsed: 0,
+            transit: 0,
+            floor: 0,
+        });
+        self.second.floor = None;
+        self.drift = Drift::default();
+    }
+
+    /// A B-frame came.
+    pub fn b_frame(&mut self, now: Instant) {
+        self.b_frame = Some(now);
+    }
+
+    /// A keyframe begins; `bare` when it brings no parameter sets though its
+    /// codec has such.
+    pub fn keyframe(&mut self, now: Instant, bare: bool) {
+        self.keyframes += 1;
+        self.bare_keyframes += u64::from(bare);
+        let asked = self.request.take();
+        let answer = asked.and_then(|request| {
+            let waited = now.saturating_duration_since(request.since);
+            if waited <= ANSWERED_WITHIN {
+                Some(true)
+            } else if waited >= IGNORED_AFTER && request.frames >= IGNORED_FRAMES {
+                Some(false)
+            } else {
+                None
+            }
+        });
+        self.answers = answer.or(self.answers);
+        let interval = self
+            .last_keyframe
+            .replace(now)
+            .map(|last| now.saturating_duration_since(last));
+        // What came unasked, or in spite of a request, is the encoder's own pace.
+        if asked.is_none() || answer == Some(false) {
+            self.own_intervals = [interval, self.own_intervals[0]];
+        }
+    }
+
+    /// A keyframe request went to the publisher.
+    pub fn asked(&mut self, now: Instant) {
+        self.request.get_or_insert(Request {
+            since: now,
+            frames: 0,
+        });
+    }
+
+    /// A sender report came.
+    pub fn reported(&mut self, clock: SenderClock) {
+        let first = match self.reports {
+            // A clock that ran backwards was set anew.
+            Some((first, newest)) if clock.wall >= newest.wall => first,
+            _ => clock,
+        };
+        self.reports = Some((first, clock));
+    }
+
+    /// Ends a second of measuring.
+    pub fn roll(&mut self) {
+        let second = std::mem::take(&mut self.second);
+        let expected = second.packets + second.missing - second.belated.min(second.missing);
+        let lost = second.missing.saturating_sub(second.belated);
+        moving(&mut self.missing, second.missing, expected);
+        moving(&mut self.unrepaired, lost, expected);
+        moving(&mut self.late, second.late, second.frames);
+        if let (Some(floor), Some(timing)) = (second.floor, &mut self.timing) {
+            timing.floor = floor;
+            self.drift.push(floor);
+        }
+    }
+
+    /// How fast the sender's media clock runs by its own reports, against the
+    /// clock in the same reports, in parts per million.
+    fn report_drift(&self, rate: u32) -> Option<f32> {
+        let (first, newest) = self.reports?;
+        let wall = newest.wall.checked_sub(first.wall)?;
+        // Beyond half the timestamp's range a difference has two meanings.
+        if wall < REPORT_SPAN || wall > Duration::from_secs(u64::from(u32::MAX / rate.max(1) / 2)) {
+            return None;
+        }
+        let media = f64::from(newest.timestamp.wrapping_sub(first.timestamp)) / f64::from(rate);
+        let ppm = (media / wall.as_secs_f64() - 1.0) * 1e6;
+        // A tenth off is no clock but a jump.
+        (ppm.abs() < 100_000.0).then_some(ppm as f32)
+    }
+
+    /// What the doctor looks at. `sets_missing` when no decoder could start
+    /// for want of parameter sets; `rate` is the codec's clock rate in Hz.
+    pub fn snapshot(&self, now: Instant, sets_missing: bool, rate: u32) -> EncodingHealth {
+        let since = |at: Option<Instant>| at.map(|at| now.saturating_duration_since(at));
+        let ignored = self.request.is_some_and(|request| {
+            now.saturating_duration_since(request.since) >= IGNORED_AFTER
+                && request.frames >= IGNORED_FRAMES
+        });
+        EncodingHealth {
+            receiving_for: since(self.first),
+            silent_for: since(self.newest),
+            b_frames: since(self.b_frame).is_some_and(|age| age < RECENT),
+            keyframes: self.keyframes,
+            parameter_sets_missing: sets_missing && self.bare_keyframes > 0,
+            own_keyframe_interval: match self.own_intervals {
+                [Some(a), Some(b)] => Some(a.min(b)),
+                _ => None,
+            },
+            keyframe_age: since(self.last_keyframe),
+            answers_requests: if ignored { Some(false) } else { self.answers },
+            missing: self.missing,
+            unrepaired: self.unrepaired,
+            jitter: Duration::from_micros(self.jitter.unsigned_abs()),
+            late: self.late,
+            drift_ppm: self.drift.ppm(),
+            report_drift_ppm: self.report_drift(rate),
+        }
+    }
+}
+
+/// Moves a share towards that of the newest second.
+fn moving(share: &mut f32, part: u32, whole: u32) {
+    if whole > 0 {
+        *share += (part as f32 / whole as f32 - *share) * SHARE_WEIGHT;
+    }
+}
+
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: u32 = 90_000;
+
+    fn at(start: Instant, millis: u64) -> Instant {
+        start + Duration::from_millis(millis)
+    }
+
+    /// Pictures at 25 a second, `seconds` long; `change` moves their arrival in
+    /// microseconds.
+    fn watch(health: &mut Health, start: Instant, seconds: u64, change: impl Fn(u64) -> i64) {
+        for frame in 0..seconds * 25 {
+            let micros = (frame * 40_000).saturating_add_signed(change(frame));
+            health.packet(
+                start + Duration::from_micros(micros),
+                frame,
+                frame as u32 * 3600,
+                RATE,
+            );
+            if frame % 25 == 24 {
+                health.roll();
+            }
+        }
+    }
+
+    #[test]
+    fn a_steady_stream_has_no_drift_no_jitter_and_nothing_late() {
+        let start = Instant::now();
+        let mut health = Health::default();
+        // Some milliseconds of noise, as every network has.
+        watch(&mut health, start, 40, |frame| (frame * 7919 % 5000) as i64);
+        let seen = health.snapshot(at(start, 40_000), false, RATE);
+        assert!(seen.drift_ppm.unwrap().abs() < 100.0, "{seen:?}");
+        assert!(seen.jitter < Duration::from_millis(5), "{seen:?}");
+        assert_eq!((seen.late, seen.missing, seen.unrepaired), (0.0, 0.0, 0.0));
+    }
+
+    #[test]
+    fn a_clock_that_runs_off_is_measured_in_parts_per_million() {
+        for wanted in [-4000i64, 4000] {
+            let start = Instant::now();
+            let mut health = Health::default();
+            watch(&mut health, start, 40, |frame| {
+                frame as i64 * 40_000 * wanted / 1_000_000 + (frame * 7919 % 5000) as i64
+            });
+            let ppm = health.snapshot(at(start, 40_000), false, RATE).drift_ppm;
+            let off = (ppm.unwrap() - wanted as f32).abs();
+            assert!(off < 400.0, "{ppm:?} for {wanted}");
+        }
+    }
+
+    #[test]
+    fn pictures_that_come_in_bursts_are_late_and_jitter() {
+        let start = Instant::now();
+        let mut health = Health::default();
+        // Every second picture waits for 300 ms.
+        watch(&mut health, start, 10, |frame| {
+            if frame % 2 == 1 { 300_000 } else { 0 }
+        });
+        let seen = health.snapshot(at(start, 10_000), false, RATE);
+        assert!(seen.late > 0.4, "{seen:?}");
+        assert!(seen.jitter > Duration::from_millis(200), "{seen:?}");
+    }
+
+    #[test]
+    fn lost_packets_count_as_missing_and_repaired_ones_not_as_lost() {
+        let start = Instant::now();
+        let mut health = Health::default();
+        for second in 0..20u64 {
+            for n in 0..100u64 {
+                let seq = second * 100 + n;
+                let now = at(start, seq * 10);
+                if n % 10 == 5 {
+                    continue; // one in ten
+                }
+                health.packet(now, seq, seq as u32 * 900, RATE);
+                // Half of the holes are filled a little later.
+                if n % 20 == 8 {
+                    health.packet(now, seq - 3, (seq - 3) as u32 * 900, RATE);
+                }
+            }
+            health.roll();
+        }
+        let seen = health.snapshot(at(start, 20_000), false, RATE);
+        assert!((seen.missing - 0.1).abs() < 0.02, "{seen:?}");
+        assert!((seen.unrepaired - 0.05).abs() < 0.02, "{seen:?}");
+    }
+
+    fn frames(health: &mut Health, from: Instant, seq: &mut u64, count: u64) {
+        for n in 0..count {
+            health.packet(at(from, n * 40), *seq, *seq as u32 * 3600, RATE);
+            *seq += 1;
+        }
+    }
+
+    #[test]
+    fn a_request_that_brings_nothing_while_pictures_come_is_ignored() {
+        let start = Instant::now();
+        let (mut health, mut seq) = (Health::default(), 0);
+        health.keyframe(start, false);
+        health.asked(at(start, 100));
+        frames(&mut health, at(start, 100), &mut seq, 100);
+        let seen = health.snapshot(at(start, 4_100), false, RATE);
+        assert_eq!(seen.answers_requests, Some(false));
+        health.keyframe(at(start, 8_000), false);
+        health.keyframe(at(start, 16_000), false);
+        let seen = health.snapshot(at(start, 16_000), false, RATE);
+        assert_eq!(seen.answers_requests, Some(false));
+        assert_eq!(seen.own_keyframe_interval, Some(Duration::from_secs(8)));
+        // It does answer after all.
+        health.asked(at(start, 17_000));
+        health.keyframe(at(start, 17_100), false);
+        let seen = health.snapshot(at(start, 17_200), false, RATE);
+        assert_eq!(seen.answers_requests, Some(true));
+    }
+
+    #[test]
+    fn a_publisher_that_sends_nothing_ignores_nothing() {
+        let start = Instant::now();
+        let mut health = Health::default();
+        health.asked(start);
+        let seen = health.snapshot(at(start, 9_000), false, RATE);
+        assert_eq!(seen.answers_requests, None);
+    }
+
+    #[test]
+    fn keyframes_that_were_asked_for_say_nothing_of_the_encoders_pace() {
+        let start = Instant::now();
+        let mut health = Health::default();
+        health.keyframe(start, false);
+        for second in [7, 15, 40] {
+            health.asked(at(start, second * 1000 - 50));
+            health.keyframe(at(start, second * 1000), false);
+        }
+        let seen = health.snapshot(at(start, 41_000), false, RATE);
+        assert_eq!(seen.own_keyframe_interval, None);
+        assert_eq!(seen.keyframe_age, Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn sender_reports_tell_a_media_clock_that_is_off() {
+        let clock = |seconds: u64, rate: f64| SenderClock {
+            wall: Duration::from_secs(1000 + seconds),
+            timestamp: (seconds as f64 * rate) as u32,
+        };
+        for (rate, wanted) in [(48_000.0, 0.0), (48_096.0, 2000.0)] {
+            let mut health = Health::default();
+            for second in (0..=40).step_by(5) {
+                health.reported(clock(second, rate));
+            }
+            let seen = health.snapshot(Instant::now(), false, 48_000);
+            let ppm = seen.report_drift_ppm.unwrap();
+            assert!((ppm - wanted).abs() < 5.0, "{ppm}");
+        }
+    }
+
+    #[test]
+    fn b_frames_are_forgotten_once_they_stop() {
+        let start = Instant::now();
+        let mut health = Health::default();
+        health.b_frame(start);
+        assert!(health.snapshot(at(start, 500), false, RATE).b_frames);
+        assert!(!health.snapshot(at(start, 20_000), false, RATE).b_frames);
+    }
+}
