@@ -5,6 +5,8 @@
 #[path = "simulation/client.rs"]
 #[allow(dead_code)]
 mod client;
+#[path = "support/counting.rs"]
+mod counting;
 #[path = "simulation/link.rs"]
 #[allow(dead_code)]
 mod link;
@@ -15,52 +17,13 @@ mod media;
 #[allow(dead_code)]
 mod world;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::time::Duration;
 
 use weir::control::messages::ViewTarget;
 use weir::net::{Datagram, Proto, SendArena};
 use weir::worker::Input;
 
-/// Counts the calling thread's allocations.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-fn note() {
-    // A thread that is ending has no counter any more, and nothing to count.
-    let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
-}
-
-// SAFETY: every call is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note();
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: `pointer` came from `System` with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        note();
-        // SAFETY: `pointer` came from `System` with this layout.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn allocations() -> u64 {
-    ALLOCATIONS.with(Cell::get)
-}
+use counting::allocations;
 
 /// Allocations in the fan-out, in taking packets in, and packets sent, over
 /// pictures in the middle of a call.

@@ -9,73 +9,25 @@
 //! Machines are noisy: read the ratios, not the nanoseconds.
 #![allow(unsafe_code, missing_docs)]
 
-#[path = "../simulation/client.rs"]
+#[path = "../support/counting.rs"]
+mod counting;
+#[path = "peer.rs"]
 #[allow(dead_code)]
-mod client;
-#[path = "../simulation/link.rs"]
+mod peer;
+#[path = "stage.rs"]
 #[allow(dead_code)]
-mod link;
-#[path = "../simulation/media.rs"]
-#[allow(dead_code)]
-mod media;
-#[path = "../simulation/world.rs"]
-#[allow(dead_code)]
-mod world;
+mod stage;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::net::{SocketAddr, UdpSocket};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use weir::control::messages::ViewTarget;
 use weir::net::{Datagram, Path, Proto, SendArena, UdpOptions, UdpPort, sys};
 use weir::worker::Input;
 
-use client::Plan;
-use world::World;
+use counting::allocations;
+use stage::{PAYLOAD as SIZE, PICTURE, Stage};
 
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-fn count() {
-    // A thread that ends may allocate after its counter is gone.
-    let _ = ALLOCATIONS.try_with(|n| n.set(n.get() + 1));
-}
-
-// SAFETY: every call is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: the caller keeps the contract of `realloc`.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn allocations() -> u64 {
-    ALLOCATIONS.with(Cell::get)
-}
-
-/// 30 pictures a second of 7 packets of 1160 bytes: 2 Mb/s video.
-const PACKETS: u16 = 7;
-const SIZE: usize = 1160;
 /// Pictures measured, in rounds; the median round counts.
 const ROUNDS: usize = 15;
 
@@ -142,44 +94,26 @@ fn median(mut costs: Vec<Cost>) -> Cost {
 }
 
 /// A core with `viewers` connected viewers of one publisher.
-fn connected(viewers: usize) -> World {
-    let plan = Plan {
-        packets_per_frame: PACKETS,
-        packet_size: SIZE,
-        audio: false,
-        ..Plan::default()
-    };
-    let mut world = World::new(1, 1);
-    world.publish(0, 1, 1, plan);
-    for _ in 0..viewers {
-        world.view(0, 1, ViewTarget::Room);
-    }
-    world.run(Duration::from_secs(2));
-    let snapshot = world.snapshot(0);
-    let up = snapshot
-        .viewers
-        .iter()
-        .filter(|v| v.connected && v.packets > 0)
-        .count();
-    assert_eq!(up, viewers, "all viewers receive");
-    world
+fn connected(viewers: usize) -> Stage {
+    let mut stage = Stage::new();
+    stage.publish();
+    stage.views(viewers);
+    stage.warm_up();
+    stage
 }
 
 /// Pushes the publisher's pictures through the core and measures only that.
 fn core_cost(viewers: usize, sink: &mut Sink) -> Cost {
-    let mut world = connected(viewers);
+    let mut stage = connected(viewers);
     let mut copy = SendArena::new(1 << 20, 64);
-    let publisher = world.clients[0].address;
+    let publisher = stage.peers[0].address;
     let mut costs = Vec::new();
     let pictures = (3000 / viewers.max(1)).clamp(3, 60);
     for _ in 0..ROUNDS {
         let (mut nanos, mut packets, mut allocated) = (0u128, 0u64, 0u64);
         for _ in 0..pictures {
-            world.now += Duration::from_nanos(33_333_333);
-            let mut picture = Vec::new();
-            let now = world.now;
-            world.clients[0].tick(now, |_, bytes| picture.push(bytes.to_vec()));
-            let core = &mut world.cores[0];
+            let picture = stage.picture(false, 0);
+            let (now, core) = (stage.now, &mut stage.core);
             let (before, started) = (allocations(), sys::thread_cpu_time());
             for bytes in &picture {
                 let datagram = Datagram {
@@ -232,7 +166,7 @@ fn floor_cost(viewers: usize, sink: &mut Sink) -> Cost {
                 if arena.room() < 32 * 1024 {
                     packets += sink.take(&mut arena, &mut copy);
                 }
-                for _ in 0..PACKETS {
+                for _ in 0..PICTURE {
                     nonce += 1;
                     let room = arena.reserve(path, 12 + SIZE + 16).expect("room");
                     let (header, body) = room.split_at_mut(12);
@@ -265,7 +199,7 @@ fn main() {
     let quick = std::env::args().any(|a| a == "--quick");
     let began = Instant::now();
     println!(
-        "ns of CPU per forwarded packet of {SIZE} bytes, {PACKETS} a picture (AES-GCM; median of {ROUNDS} rounds)"
+        "ns of CPU per forwarded packet of {SIZE} bytes, {PICTURE} a picture (AES-GCM; median of {ROUNDS} rounds)"
     );
     println!("viewers   core  floor  ratio   core+send  floor+send  ratio   allocations/packet");
     for viewers in [1, 100, 1000] {
