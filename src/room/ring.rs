@@ -16,9 +16,10 @@ const VIDEO_HISTORY: usize = 1024;
 /// Audio: 2.5 s of 20 ms packets.
 const AUDIO_HISTORY: usize = 128;
 
-/// Older packets are of no use for repairs: receivers give a packet up after a
-/// second or so.
+/// Where there are more than this many, older ones are of no use for repairs:
+/// receivers give a packet up after a second or so.
 const HISTORY_AGE: Duration = Duration::from_millis(2_500);
+const FEW: usize = 512;
 
 /// Packets of a segment: 10 s at 4 Mb/s in packets of 1200 bytes are 4200, and
 /// packets are smaller at the ends of pictures.
@@ -219,7 +220,8 @@ impl PacketRing {
             let front = self.packets.iter().take(RELEASE).flatten().next();
             let is_old = front
                 .is_some_and(|packet| edge.saturating_duration_since(packet.arrival) > HISTORY_AGE);
-            if self.packets.len() <= self.limits.history && !is_old {
+            let held = self.packets.len();
+            if held <= FEW.min(self.limits.history) || held <= self.limits.history && !is_old {
                 return;
             }
             if let Some(Some(packet)) = self.packets.pop_front() {
