@@ -9,6 +9,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::timeline::{Timeline, ticks};
+
 /// Segments remembered for repairs; a viewer asks for packets of the last
 /// seconds only, and sources change more rarely than that.
 const SEGMENTS: usize = 16;
@@ -31,8 +33,8 @@ pub enum Origin {
         source: SourceId,
         /// Its extended sequence number there.
         seq: u64,
-        /// What its timestamp is moved by.
-        timestamp_base: u32,
+        /// What its timestamp became.
+        times: Timeline,
     },
     /// Parameter sets put in ahead of an entry frame.
     ParameterSets {
@@ -48,7 +50,7 @@ struct Segment {
     source: SourceId,
     out_first: u64,
     in_first: u64,
-    timestamp_base: u32,
+    times: Timeline,
     inserted: Option<u32>,
 }
 
@@ -95,9 +97,9 @@ impl Line {
         self.segments.back().map(|s| s.source)
     }
 
-    /// What the present segment's timestamps are moved by.
+    /// What the present segment's live timestamps are moved by.
     pub fn timestamp_base(&self) -> Option<u32> {
-        self.segments.back().map(|s| s.timestamp_base)
+        self.segments.back().map(|s| s.times.base())
     }
 
     /// The next sequence number that was never sent.
@@ -117,22 +119,58 @@ impl Line {
         arrival: Instant,
         base: Option<u32>,
     ) {
-        let timestamp_base = base.unwrap_or_else(|| {
-            let out = match self.last {
-                None => self.start_timestamp,
-                Some(last) => {
-                    let gap = arrival.saturating_duration_since(last.arrival);
-                    // At least one tick, so that two frames never share a time.
-                    last.timestamp.wrapping_add(self.ticks(gap).max(1))
-                }
-            };
-            out.wrapping_sub(timestamp)
-        });
+        let base = base.unwrap_or_else(|| self.time_at(arrival).wrapping_sub(timestamp));
+        self.begin(source, seq, Timeline::live(base));
+    }
+
+    /// Begins a segment with the packet `seq` of `source` that came a while
+    /// ago; the packets from it to `edge`, arrival and timestamp of the newest,
+    /// will be sent within about `lasting` from `now` on.
+    pub fn catch_up(
+        &mut self,
+        source: SourceId,
+        seq: u64,
+        timestamp: u32,
+        edge: (Instant, u32),
+        now: Instant,
+        lasting: Duration,
+    ) {
+        let since = now.saturating_duration_since(edge.0);
+        let live_now = edge.1.wrapping_add(ticks(since, self.clock_rate));
+        let mut to = self.time_at(now);
+        let base = match self.segments.back() {
+            // The same source goes on: so does what its timestamps are moved by.
+            Some(present) if present.source == source => present.times.base(),
+            _ => to.wrapping_sub(live_now),
+        };
+        let live_out = live_now.wrapping_add(base);
+        if (live_out.wrapping_sub(to) as i32) > 0 {
+            to = live_out;
+        }
+        let lasting = ticks(lasting, self.clock_rate);
+        let times = Timeline::catching_up(base, timestamp, to, lasting);
+        self.begin(source, seq, times);
+    }
+
+    /// The outgoing time of a packet that goes out at `now`, behind all others.
+    fn time_at(&self, now: Instant) -> u32 {
+        match self.last {
+            None => self.start_timestamp,
+            Some(last) => {
+                let gap = now.saturating_duration_since(last.arrival);
+                // At least one tick, so that two frames never share a time.
+                let gap = ticks(gap, self.clock_rate).max(1);
+                last.timestamp.wrapping_add(gap)
+            }
+        }
+    }
+
+    fn begin(&mut self, source: SourceId, seq: u64, times: Timeline) {
         self.push(Segment {
             source,
             out_first: self.next,
             in_first: seq,
-            timestamp_base,
+            times,
             inserted: None,
         });
     }
@@ -143,7 +181,7 @@ impl Line {
         let segment = *self.segments.back()?;
         let place = Place {
             seq: self.next,
-            timestamp: timestamp.wrapping_add(segment.timestamp_base),
+            timestamp: segment.times.map(timestamp),
         };
         let fresh = segment.out_first == self.next;
         if fresh {
@@ -172,7 +210,7 @@ impl Line {
             .find(|s| seq >= s.in_first)?;
         let place = Place {
             seq: segment.out_first + (seq - segment.in_first),
-            timestamp: timestamp.wrapping_add(segment.timestamp_base),
+            timestamp: segment.times.map(timestamp),
         };
         if place.seq >= self.next {
             self.next = place.seq + 1;
@@ -180,6 +218,9 @@ impl Line {
                 timestamp: place.timestamp,
                 arrival,
             });
+            if let Some(present) = self.segments.back_mut() {
+                present.times.settle(timestamp);
+            }
         }
         Some(place)
     }
@@ -195,7 +236,7 @@ impl Line {
                 let origin = Origin::Packet {
                     source: segment.source,
                     seq: segment.in_first + (out - segment.out_first),
-                    timestamp_base: segment.timestamp_base,
+                    times: segment.times,
                 };
                 return Some((out, origin));
             }
@@ -217,11 +258,6 @@ impl Line {
             self.segments.pop_front();
         }
         self.segments.push_back(segment);
-    }
-
-    fn ticks(&self, time: Duration) -> u32 {
-        let ticks = time.as_micros() * u128::from(self.clock_rate) / 1_000_000;
-        ticks as u32 // modulo 2^32, as timestamps are
     }
 }
 
@@ -320,6 +356,47 @@ mod tests {
         assert_eq!(out, 65_540);
         assert!(matches!(origin, Origin::Packet { seq: 10, .. }));
         assert!(matches!(line.origin(65_531), Some((65_531, _))));
+    }
+
+    #[test]
+    fn a_backlog_is_numbered_as_it_goes_and_ends_on_the_live_line() {
+        let now = Instant::now();
+        let mut line = Line::new(90_000, 100, 7_000);
+        // The keyframe came 3 s ago; the backlog goes out within 300 ms.
+        let edge = (now, 500 + 90 * 3000);
+        let lasting = Duration::from_millis(300);
+        line.catch_up(A, 40, 500, edge, now, lasting);
+        let mut last = None;
+        for frame in 0..120u64 {
+            let (seq, timestamp) = (40 + frame, 500 + frame as u32 * 3000);
+            let at = if frame < 100 {
+                millis(now, frame * 3)
+            } else {
+                millis(now, (frame - 90) * 100 / 3)
+            };
+            let place = line.place(seq, timestamp, at).unwrap();
+            assert_eq!(place.seq, 100 + frame);
+            // It looks to the receiver as if it were captured when it is sent.
+            let sent = ticks(at.saturating_duration_since(now), 90_000);
+            let shown = place.timestamp.wrapping_sub(7_000);
+            assert!(shown.abs_diff(sent) <= 900, "{shown} {sent}");
+            assert!(last.is_none_or(|last| place.timestamp > last));
+            last = Some(place.timestamp);
+            let Some((_, Origin::Packet { times, .. })) = line.origin(place.seq as u16) else {
+                panic!("no origin");
+            };
+            assert_eq!(times.map(timestamp), place.timestamp, "as a repair");
+        }
+        let live = 7_000u32.wrapping_sub(90 * 3000);
+        assert_eq!(line.timestamp_base(), Some(live.wrapping_sub(500)));
+        assert_eq!(last, Some(live.wrapping_add(119 * 3000)));
+        // Once more from a keyframe, and sound stays in sync.
+        let at = millis(now, 1000);
+        line.catch_up(A, 130, 500 + 90 * 3000, (at, 500 + 120 * 3000), at, lasting);
+        let place = line.place(130, 500 + 90 * 3000, at).unwrap();
+        assert_eq!(place.seq, 220);
+        assert!(last.is_none_or(|last| place.timestamp > last));
+        assert_eq!(line.timestamp_base(), Some(live.wrapping_sub(500)));
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod line;
 pub mod repair;
 pub mod select;
 pub mod slot;
+pub mod timeline;
 
 use std::time::{Duration, Instant};
 

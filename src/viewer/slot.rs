@@ -380,25 +380,23 @@ impl Slot {
         let mut sets = [0; MAX_PARAMETER_SETS];
         let empty = PassedExtensions::default();
         let found = match origin {
-            Origin::Packet {
-                source,
-                seq,
-                timestamp_base,
-            } => self.kept(track, source).and_then(|encoding| {
-                let packet = encoding.ring.get(seq)?;
-                let format = (*self.formats.get(usize::from(packet.format))?)?;
-                let (pt, payload) = outgoing_payload(packet, &format);
-                let timestamp = packet.timestamp.wrapping_add(timestamp_base);
-                Some((
-                    format,
-                    pt,
-                    packet.marker,
-                    timestamp,
-                    payload,
-                    &packet.passed,
-                    Some(packet),
-                ))
-            }),
+            Origin::Packet { source, seq, times } => {
+                self.kept(track, source).and_then(|encoding| {
+                    let packet = encoding.ring.get(seq)?;
+                    let format = (*self.formats.get(usize::from(packet.format))?)?;
+                    let (pt, payload) = outgoing_payload(packet, &format);
+                    let timestamp = times.map(packet.timestamp);
+                    Some((
+                        format,
+                        pt,
+                        packet.marker,
+                        timestamp,
+                        payload,
+                        &packet.passed,
+                        Some(packet),
+                    ))
+                })
+            }
             Origin::ParameterSets { source, timestamp } => {
                 self.kept(track, source).and_then(|encoding| {
                     let format = usize::from(track.current_format?);
