@@ -25,20 +25,29 @@ pub struct EventSet {
     pub active: bool,
     /// Nothing comes.
     pub inactive: bool,
+    /// What can be chosen, and what flows.
+    pub layers: bool,
     /// How many watch the room.
     pub viewercount: bool,
+    /// What the viewer's path carries, and what it gets; an event of our own.
+    pub quality: bool,
 }
 
 impl EventSet {
-    /// The names of all events, as in the `Link` field.
-    pub const NAMES: [&'static str; 3] = ["active", "inactive", "viewercount"];
+    /// The names of the draft's events, as in the `Link` field.
+    pub const NAMES: [&'static str; 4] = ["active", "inactive", "layers", "viewercount"];
+
+    /// The names of our own events, as in a `Link` field of their own.
+    pub const OWN_NAMES: [&'static str; 1] = ["quality"];
 
     /// Adds the event of that name; false when there is none.
     pub fn add(&mut self, name: &str) -> bool {
         match name {
             "active" => self.active = true,
             "inactive" => self.inactive = true,
+            "layers" => self.layers = true,
             "viewercount" => self.viewercount = true,
+            "quality" => self.quality = true,
             _ => return false,
         }
         true
@@ -74,6 +83,8 @@ pub struct EventSource {
     pub activity: watch::Receiver<Activity>,
     /// How many watch the room.
     pub viewers: watch::Receiver<usize>,
+    /// Counts changes of the viewer's layers.
+    pub layers: watch::Receiver<u64>,
     /// The stream was deleted, or its session ended.
     pub ended: CancellationToken,
 }
@@ -136,13 +147,13 @@ mod tests {
 
     #[test]
     fn every_advertised_event_is_known_and_others_are_not() {
-        for name in EventSet::NAMES {
+        for name in EventSet::NAMES.into_iter().chain(EventSet::OWN_NAMES) {
             let mut set = EventSet::default();
             assert!(set.add(name));
             assert!(!set.is_empty());
         }
         let mut set = EventSet::default();
-        assert!(!set.add("layers"));
+        assert!(!set.add("scte35"));
         assert!(!set.add("Active"));
         assert!(set.is_empty());
     }

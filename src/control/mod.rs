@@ -10,6 +10,7 @@ pub mod announce;
 mod error;
 pub mod events;
 mod id;
+mod layers;
 pub mod limits;
 mod link;
 pub mod messages;
@@ -38,6 +39,7 @@ use tokio::sync::{Notify, oneshot};
 
 pub use error::ControlError;
 pub use id::{EntityTag, LOG_CHARS, NoRandomness, SessionId};
+pub use layers::{LayerView, LayersView, QualityView, SlotView, ViewerReport};
 pub use link::{CommandSink, QueueFull, WorkerLink};
 use messages::{CloseReason, Command, Refusal};
 pub use open::{Join, OpenRequest, Opened};
@@ -293,8 +295,14 @@ impl Control {
             events,
             activity: session.activity(),
             viewers: self.0.rooms().viewers(session.room)?,
+            layers: session.layers(),
             ended,
         })
+    }
+
+    /// Whether what a viewer asked to watch is published now.
+    pub fn watches_somebody(&self, session: &Session) -> bool {
+        self.0.rooms().has_publisher(session)
     }
 
     /// Ends an event stream; false when there is none of that name.

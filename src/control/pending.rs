@@ -35,6 +35,10 @@ pub(super) enum Waiting {
         tag: EntityTag,
         tell: oneshot::Sender<Result<IceCredentials, Refusal>>,
     },
+    /// A choice of layers.
+    Layers {
+        tell: oneshot::Sender<Result<(), Refusal>>,
+    },
     /// A snapshot.
     Snapshot {
         tell: oneshot::Sender<Box<WorkerSnapshot>>,

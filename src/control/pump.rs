@@ -69,16 +69,19 @@ impl Control {
             Event::ViewerActive { key } => {
                 if let Some(session) = self.by_key(key) {
                     session.set_activity(Activity::Active);
+                    session.layers_changed();
+                    self.grant_early_wish(&session);
                 }
             }
             Event::LayersChanged { key } => {
                 if let Some(session) = self.by_key(key) {
-                    debug!(session = %session.log_id(), room = %session.room_name, "layers changed");
+                    session.layers_changed();
                 }
             }
             Event::ViewerInactive { key, why } => {
                 if let Some(session) = self.by_key(key) {
                     session.set_activity(Activity::Inactive(why));
+                    session.layers_changed();
                     debug!(session = %session.log_id(), room = %session.room_name, ?why, "viewer inactive");
                 }
             }
@@ -134,6 +137,10 @@ impl Control {
                 let _ = tell.send(Ok(ice));
             }
             (Some(Waiting::Restart { tell, .. }), reply) => refuse(tell, reply),
+            (Some(Waiting::Layers { tell }), Reply::LayersChosen) => {
+                let _ = tell.send(Ok(()));
+            }
+            (Some(Waiting::Layers { tell }), reply) => refuse(tell, reply),
             (Some(Waiting::Snapshot { tell }), Reply::Snapshot(snapshot)) => {
                 let _ = tell.send(snapshot);
             }

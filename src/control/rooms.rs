@@ -291,6 +291,15 @@ impl Rooms {
         }
     }
 
+    /// Whether what a viewer asked to watch is published now.
+    pub fn has_publisher(&self, session: &Session) -> bool {
+        let want = match &session.identity {
+            Some(identity) => Want::ViewParticipant(identity),
+            None => Want::ViewRoom,
+        };
+        self.publisher_of(&session.room_name, &want).is_some()
+    }
+
     /// The session is open on its worker. Returns the publisher that it takes over.
     pub fn confirm(&mut self, seat: &Seat, session: &Arc<Session>) -> Option<Arc<Session>> {
         let order = self.next_order;

@@ -8,7 +8,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use super::id::{EntityTag, SessionId};
-use super::messages::{CloseReason, InactiveReason, SessionRole};
+use super::messages::{CloseReason, InactiveReason, LayerWish, SessionRole};
 use crate::codec::Codec;
 use crate::peer::negotiate::{Direction, IceCredentials, Negotiated};
 use crate::units::{MediaKind, RoomId, SessionKey};
@@ -108,6 +108,10 @@ struct State {
     connected: bool,
     closed: Option<CloseReason>,
     streams: Vec<super::events::StreamSlot>,
+    /// Media has flowed to it.
+    was_active: bool,
+    /// A layer that it asked for before its publisher was there.
+    early_wish: Option<(Arc<str>, LayerWish)>,
     /// Counts the session of its address.
     guard: Option<super::limits::SessionGuard>,
 }
@@ -129,11 +133,15 @@ pub struct Session {
     pub client: IpAddr,
     /// The mids of the answer's BUNDLE group.
     pub bundle: Vec<String>,
+    /// The mids of its video sections, each with its place among the m-lines.
+    video: Vec<(usize, Arc<str>)>,
     /// When it was made.
     pub created: Instant,
     key: OnceLock<SessionKey>,
     state: Mutex<State>,
     activity: watch::Sender<Activity>,
+    /// Counts changes of what can be chosen and of what flows.
+    layers: watch::Sender<u64>,
     /// One ICE restart at a time.
     pub(super) restarting: tokio::sync::Mutex<()>,
 }
@@ -155,6 +163,12 @@ impl Session {
             role: seat.role,
             client: request.client,
             bundle: std::mem::take(&mut request.bundle),
+            video: negotiated
+                .media
+                .iter()
+                .filter(|section| section.kind == MediaKind::Video)
+                .map(|section| (section.index, section.mid.as_str().into()))
+                .collect(),
             created: Instant::now(),
             key: OnceLock::new(),
             state: Mutex::new(State {
@@ -167,9 +181,12 @@ impl Session {
                 connected: false,
                 closed: None,
                 streams: Vec::new(),
+                was_active: false,
+                early_wish: None,
                 guard: request.guard.take(),
             }),
             activity: watch::Sender::new(Activity::Unknown),
+            layers: watch::Sender::new(0),
             restarting: tokio::sync::Mutex::new(()),
         }
     }
@@ -264,6 +281,9 @@ impl Session {
     }
 
     pub(super) fn set_activity(&self, activity: Activity) {
+        if activity == Activity::Active {
+            self.state().was_active = true;
+        }
         self.activity.send_if_modified(|now| {
             let changed = *now != activity && *now != Activity::Closed;
             if changed {
@@ -276,6 +296,48 @@ impl Session {
     /// What a viewer receives, and its changes.
     pub fn activity(&self) -> watch::Receiver<Activity> {
         self.activity.subscribe()
+    }
+
+    /// Media has flowed to this viewer.
+    pub fn was_active(&self) -> bool {
+        self.state().was_active
+    }
+
+    /// Counts changes of a viewer's layers.
+    pub fn layers(&self) -> watch::Receiver<u64> {
+        self.layers.subscribe()
+    }
+
+    pub(super) fn layers_changed(&self) {
+        self.layers.send_modify(|count| *count += 1);
+    }
+
+    /// The mids of its video sections.
+    pub fn video_mids(&self) -> impl Iterator<Item = &str> {
+        self.video.iter().map(|(_, mid)| &**mid)
+    }
+
+    /// The mid of a video section by its mid or by its place among the m-lines;
+    /// without either, that of the first.
+    pub fn video_mid(&self, id: Option<&str>) -> Option<Arc<str>> {
+        let Some(id) = id else {
+            return self.video.first().map(|(_, mid)| mid.clone());
+        };
+        let by_mid = self.video.iter().find(|(_, mid)| **mid == *id);
+        let by_place = || {
+            let place: usize = id.parse().ok()?;
+            self.video.iter().find(|(at, _)| *at == place)
+        };
+        by_mid.or_else(by_place).map(|(_, mid)| mid.clone())
+    }
+
+    /// Keeps a wish until the publisher comes.
+    pub fn wish_early(&self, mid: Arc<str>, wish: LayerWish) {
+        self.state().early_wish = Some((mid, wish));
+    }
+
+    pub(super) fn take_early_wish(&self) -> Option<(Arc<str>, LayerWish)> {
+        self.state().early_wish.take()
     }
 
     /// Works on the session's event streams.

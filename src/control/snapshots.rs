@@ -1,15 +1,16 @@
 //! Snapshots of the workers, shared by everybody who asks at nearly the same time.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::messages::{Command, WorkerSnapshot};
+use super::messages::{Command, PublisherSnapshot, ViewerSnapshot, WorkerSnapshot};
 use super::pending::Waiting;
 use super::{Control, Inner};
-use crate::units::WorkerId;
+use crate::units::{ParticipantId, RoomId, SessionKey, WorkerId};
 
 /// All workers at nearly one moment.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +19,45 @@ pub struct SnapshotSet {
     pub taken: Option<Instant>,
     /// Each worker that answered.
     pub workers: Vec<(WorkerId, Arc<WorkerSnapshot>)>,
+    /// Places of viewers: worker and row.
+    viewers: HashMap<SessionKey, (usize, usize)>,
+    /// Places of publishers.
+    publishers: HashMap<(RoomId, ParticipantId), (usize, usize)>,
+}
+
+impl SnapshotSet {
+    fn new(taken: Instant, workers: Vec<(WorkerId, Arc<WorkerSnapshot>)>) -> Self {
+        let mut set = Self {
+            taken: Some(taken),
+            ..Self::default()
+        };
+        for (at, (_, worker)) in workers.iter().enumerate() {
+            for (row, viewer) in worker.viewers.iter().enumerate() {
+                set.viewers.insert(viewer.key, (at, row));
+            }
+            for (row, publisher) in worker.publishers.iter().enumerate() {
+                let name = (publisher.room, publisher.participant);
+                // One that was taken over has no tracks any more.
+                if !publisher.tracks.is_empty() {
+                    set.publishers.insert(name, (at, row));
+                }
+            }
+        }
+        set.workers = workers;
+        set
+    }
+
+    /// A viewing session's row.
+    pub fn viewer(&self, key: SessionKey) -> Option<&ViewerSnapshot> {
+        let (at, row) = *self.viewers.get(&key)?;
+        self.workers.get(at)?.1.viewers.get(row)
+    }
+
+    /// The row of who publishes as this participant.
+    pub fn publisher(&self, room: RoomId, who: ParticipantId) -> Option<&PublisherSnapshot> {
+        let (at, row) = *self.publishers.get(&(room, who))?;
+        self.workers.get(at)?.1.publishers.get(row)
+    }
 }
 
 pub(super) struct Snapshots {
@@ -51,11 +91,11 @@ impl Snapshots {
             .clone()
     }
 
-    fn fresh(&self, max_age: Duration) -> Option<Arc<SnapshotSet>> {
+    fn fresh(&self, since: Instant) -> Option<Arc<SnapshotSet>> {
         let newest = self.newest();
         newest
             .taken
-            .is_some_and(|taken| taken.elapsed() <= max_age)
+            .is_some_and(|taken| taken >= since)
             .then_some(newest)
     }
 }
@@ -64,12 +104,19 @@ impl Control {
     /// Snapshots of all workers that are at most `max_age` old. A worker that
     /// does not answer is left out.
     pub async fn snapshots(&self, max_age: Duration) -> Arc<SnapshotSet> {
+        let now = Instant::now();
+        self.snapshots_since(now.checked_sub(max_age).unwrap_or(now))
+            .await
+    }
+
+    /// Snapshots of all workers that were asked for at `since` or later.
+    pub async fn snapshots_since(&self, since: Instant) -> Arc<SnapshotSet> {
         let cache = &self.0.snapshots;
-        if let Some(fresh) = cache.fresh(max_age) {
+        if let Some(fresh) = cache.fresh(since) {
             return fresh;
         }
         let _refreshing = cache.refreshing.lock().await;
-        if let Some(fresh) = cache.fresh(max_age) {
+        if let Some(fresh) = cache.fresh(since) {
             return fresh;
         }
         let taken = Instant::now();
@@ -87,10 +134,7 @@ impl Control {
                 workers.push((id, Arc::from(snapshot)));
             }
         }
-        let set = Arc::new(SnapshotSet {
-            taken: Some(taken),
-            workers,
-        });
+        let set = Arc::new(SnapshotSet::new(taken, workers));
         self.0.note_loads(&cache.newest(), &set);
         *cache.newest.lock().unwrap_or_else(PoisonError::into_inner) = set.clone();
         set

@@ -13,7 +13,8 @@ use super::auth::Access;
 use super::body::require_media_type;
 use super::problem::{Kind, Problem};
 use super::session::SDP_FRAGMENT;
-use super::{App, links};
+use super::{App, layer, links};
+use crate::control::messages::{CloseReason, LayerWish};
 use crate::control::{Join, OpenRequest, Opened};
 use crate::peer::negotiate::{Accepted, AnswerNames, Direction, Policy, read_offer};
 
@@ -108,6 +109,11 @@ async fn open(
     request: Request,
 ) -> Result<Response, Problem> {
     let client = app.client(&request);
+    let wish = match join {
+        Join::Publish(_) => LayerWish::default(),
+        Join::View(_) => layer::parse_query(request.uri().query().unwrap_or_default())
+            .map_err(|why| Problem::new(Kind::Malformed, why))?,
+    };
     require_media_type(
         request.headers(),
         SDP,
@@ -129,6 +135,10 @@ async fn open(
         }
     }
     let opened = open_session(app, room, join, access, &accepted, client).await?;
+    if let Err(problem) = layer::apply(app, &opened.session, wish).await {
+        app.0.control.close(&opened.session, CloseReason::Deleted);
+        return Err(problem);
+    }
     Ok(created(app, &accepted, &opened))
 }
 

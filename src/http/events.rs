@@ -1,7 +1,9 @@
 //! Event streams of viewers (draft-ietf-wish-whep-events):
 //! `/session/{id}/events` and `/session/{id}/events/{stream}`.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, Request, State};
@@ -10,6 +12,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::App;
 use super::body::require_media_type;
@@ -18,7 +21,9 @@ use super::problem::{Kind, Problem};
 use super::session::{authorize, open_session, path};
 use crate::control::events::{EventSet, EventSource};
 use crate::control::messages::InactiveReason;
-use crate::control::{Activity, KindCodecs};
+use crate::control::{
+    Activity, Control, KindCodecs, LayersView, QualityView, Session, SessionCodecs,
+};
 use crate::peer::negotiate::Direction;
 
 /// The number of viewers is told at most this often: when a thousand viewers
@@ -27,6 +32,14 @@ const VIEWERCOUNT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A comment is sent when nothing else was, so that proxies keep the connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Layers are looked at this often, and after a change so much later: what
+/// changes for many viewers at once is read from one snapshot.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+const LOOK_AFTER: Duration = Duration::from_millis(100);
+
+/// Bitrates that moved, with nothing else changed, are told this often.
+const RATES_INTERVAL: Duration = Duration::from_secs(2);
 
 const JSON: &str = "application/json";
 
@@ -47,7 +60,9 @@ pub(super) async fn subscribe(
         HeaderName::from_static("accept-post"),
     )?;
     let body = app.read_body(request).await?;
-    let known = EventSet::NAMES.join(", ");
+    let known = [&EventSet::NAMES[..], &EventSet::OWN_NAMES]
+        .concat()
+        .join(", ");
     let names: Vec<String> = serde_json::from_str(&body).map_err(|_| {
         Problem::new(
             Kind::Malformed,
@@ -117,8 +132,8 @@ pub(super) async fn read(
         .control
         .event_source(&session, &stream)
         .ok_or_else(|| Problem::not_found("event stream"))?;
-    let offered = session.codecs();
-    let events = tell(source, move |activity| describe(activity, &offered));
+    let control = app.0.control.clone();
+    let events = tell(Teller::new(control, session, source));
     let mut response = Sse::new(events)
         .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
         .into_response();
@@ -131,7 +146,7 @@ pub(super) async fn read(
 /// An event's name and data, when the activity is one to tell.
 fn describe(
     activity: Activity,
-    offered: &crate::control::SessionCodecs,
+    offered: &SessionCodecs,
 ) -> Option<(&'static str, serde_json::Value)> {
     let names =
         |codecs: &KindCodecs| -> Vec<_> { codecs.negotiated.iter().map(|c| c.name()).collect() };
@@ -156,43 +171,78 @@ fn describe(
     }
 }
 
-struct Teller<D> {
+/// One stream's reader: the present state first, then every change.
+struct Teller {
+    control: Control,
+    session: Arc<Session>,
     source: EventSource,
-    describe: D,
+    offered: SessionCodecs,
     /// When the number of viewers may be told again.
-    count_from: tokio::time::Instant,
+    count_from: Instant,
     told_count: Option<usize>,
+    /// When layers are looked at next, and how new they must be.
+    look_at: Instant,
+    since: Option<std::time::Instant>,
+    told_layers: Told<LayersView>,
+    told_quality: Told<QualityView>,
+    /// What is to be told next.
+    waiting: VecDeque<Event>,
 }
 
-/// The present state first, then every change.
-fn tell<D>(mut source: EventSource, describe: D) -> impl Stream<Item = Result<Event, Infallible>>
-where
-    D: Fn(Activity) -> Option<(&'static str, serde_json::Value)>,
-{
-    source.activity.mark_changed();
-    source.viewers.mark_changed();
-    let teller = Teller {
-        source,
-        describe,
-        count_from: tokio::time::Instant::now(),
-        told_count: None,
-    };
+/// What was told last, and when.
+struct Told<T>(Option<(T, Instant)>);
+
+impl<T: PartialEq> Told<T> {
+    /// Whether `news` is to be told: at once where it `differs` in kind, else at
+    /// a bounded pace.
+    fn is_due(&self, news: &T, now: Instant, differs: impl Fn(&T, &T) -> bool) -> bool {
+        match &self.0 {
+            None => true,
+            Some((told, at)) => {
+                differs(told, news) || (told != news && now >= *at + RATES_INTERVAL)
+            }
+        }
+    }
+}
+
+/// The events of a stream until it ends.
+fn tell(teller: Teller) -> impl Stream<Item = Result<Event, Infallible>> {
     stream::unfold(teller, |mut teller| async move {
         let event = teller.next().await?;
         Some((Ok(event), teller))
     })
 }
 
-impl<D> Teller<D>
-where
-    D: Fn(Activity) -> Option<(&'static str, serde_json::Value)>,
-{
+impl Teller {
+    fn new(control: Control, session: Arc<Session>, mut source: EventSource) -> Self {
+        source.activity.mark_changed();
+        source.viewers.mark_changed();
+        let now = Instant::now();
+        Self {
+            control,
+            offered: session.codecs(),
+            session,
+            source,
+            count_from: now,
+            told_count: None,
+            look_at: now,
+            since: None,
+            told_layers: Told(None),
+            told_quality: Told(None),
+            waiting: VecDeque::new(),
+        }
+    }
+
     async fn next(&mut self) -> Option<Event> {
         loop {
+            if let Some(event) = self.waiting.pop_front() {
+                return Some(event);
+            }
             let EventSource {
                 events,
                 activity,
                 viewers,
+                layers,
                 ended,
             } = &mut self.source;
             let count_from = self.count_from;
@@ -200,28 +250,70 @@ where
                 tokio::time::sleep_until(count_from).await;
                 viewers.changed().await
             };
+            let looks = events.layers || events.quality;
             tokio::select! {
                 biased;
                 () = ended.cancelled() => return None,
                 changed = activity.changed() => {
                     changed.ok()?;
                     let now = *activity.borrow_and_update();
-                    if let Some((name, data)) = (self.describe)(now)
+                    if let Some((name, data)) = describe(now, &self.offered)
                         && (name == "active" && events.active || name == "inactive" && events.inactive)
+                        // A stream that never was active does not begin with `inactive`.
+                        && (now != Activity::Inactive(InactiveReason::NoPublisher) || self.session.was_active())
                     {
                         return Some(event(name, &data));
                     }
                 }
+                changed = layers.changed(), if looks => {
+                    changed.ok()?;
+                    layers.mark_unchanged();
+                    let now = Instant::now();
+                    self.since = Some(now.into_std());
+                    self.look_at = self.look_at.min(now + LOOK_AFTER);
+                }
+                () = tokio::time::sleep_until(self.look_at), if looks => self.look().await,
                 changed = count_changed, if events.viewercount => {
                     changed.ok()?;
                     let count = *viewers.borrow_and_update();
                     if self.told_count != Some(count) {
                         self.told_count = Some(count);
-                        self.count_from = tokio::time::Instant::now() + VIEWERCOUNT_INTERVAL;
+                        self.count_from = Instant::now() + VIEWERCOUNT_INTERVAL;
                         return Some(event("viewercount", &json!({ "viewercount": count })));
                     }
                 }
             }
+        }
+    }
+
+    /// Looks at the layers, and notes what is to be told of them.
+    async fn look(&mut self) {
+        let now = Instant::now();
+        self.look_at = now + LOOK_INTERVAL;
+        let std_now = now.into_std();
+        let oldest = std_now.checked_sub(LOOK_INTERVAL).unwrap_or(std_now);
+        let since = self.since.take().map_or(oldest, |since| since.max(oldest));
+        let Some(report) = self.control.viewer_report(&self.session, since).await else {
+            return;
+        };
+        let events = self.source.events;
+        if events.layers
+            && self
+                .told_layers
+                .is_due(&report.layers, now, LayersView::differs)
+        {
+            self.waiting
+                .push_back(event("layers", &json!(report.layers)));
+            self.told_layers = Told(Some((report.layers, now)));
+        }
+        if events.quality
+            && self
+                .told_quality
+                .is_due(&report.quality, now, QualityView::differs)
+        {
+            self.waiting
+                .push_back(event("quality", &json!(report.quality)));
+            self.told_quality = Told(Some((report.quality, now)));
         }
     }
 }

@@ -10,6 +10,12 @@ use crate::control::events::EventSet;
 /// The server-sent events extension (draft-ietf-wish-whep-events).
 const SERVER_SENT_EVENTS: &str = "urn:ietf:params:whep:ext:core:server-sent-events";
 
+/// The layer selection extension (draft-ietf-wish-whep-events).
+const LAYER: &str = "urn:ietf:params:whep:ext:core:layer";
+
+/// Events of our own on the same event streams.
+const OWN_EVENTS: &str = "urn:weir:whep:events";
+
 /// Adds one `Link` line for each ICE server URL. One line each, without commas
 /// inside, because some clients split at them.
 pub fn add_ice_servers(
@@ -41,6 +47,14 @@ pub fn add_extensions(headers: &mut HeaderMap, session_path: &str) {
         &format!(
             "<{session_path}/events>; rel=\"{SERVER_SENT_EVENTS}\"; events=\"{}\"",
             EventSet::NAMES.join(",")
+        ),
+    );
+    add(headers, &format!("<{session_path}/layer>; rel=\"{LAYER}\""));
+    add(
+        headers,
+        &format!(
+            "<{session_path}/events>; rel=\"{OWN_EVENTS}\"; events=\"{}\"",
+            EventSet::OWN_NAMES.join(",")
         ),
     );
 }

@@ -6,6 +6,7 @@
 //! | `/whep/{room}`, `/whep/{room}/{participant}` | watch (draft-ietf-wish-whep) |
 //! | `/session/{id}` | a session: PATCH, DELETE |
 //! | `/session/{id}/events` | a viewer's event streams |
+//! | `/session/{id}/layer` | a viewer's choice of layers |
 //! | `/api/rooms` | what happens, as JSON |
 //! | `/metrics`, `/healthz`, `/readyz` | for machines |
 //! | `/`, `/publish/…`, `/watch/…`, `/assets/…` | for people |
@@ -22,6 +23,7 @@ mod cors;
 mod endpoint;
 mod events;
 mod guard;
+pub mod layer;
 mod links;
 mod observe;
 mod pages;
@@ -117,6 +119,10 @@ impl App {
             .route(
                 "/session/{id}/events/{stream}",
                 get(events::read).delete(events::unsubscribe),
+            )
+            .route(
+                "/session/{id}/layer",
+                post(layer::choose).options(layer::options),
             )
             .route("/api/rooms", get(api::rooms))
             .route("/metrics", get(api::metrics))

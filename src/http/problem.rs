@@ -44,6 +44,8 @@ pub enum Kind {
     Unprocessable,
     /// The offer has no codec that the publisher sends.
     CodecMismatch,
+    /// The layer or the media section that was asked for is not there.
+    UnknownLayer,
     /// `If-Match` is needed.
     PreconditionRequired,
     /// Too many requests from one address.
@@ -90,6 +92,7 @@ impl Kind {
                 "codec-mismatch",
                 "No codec in common",
             ),
+            Self::UnknownLayer => (S::UNPROCESSABLE_ENTITY, "unknown-layer", "No such layer"),
             Self::PreconditionRequired => (
                 S::PRECONDITION_REQUIRED,
                 "precondition-required",

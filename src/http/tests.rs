@@ -232,7 +232,7 @@ async fn an_event_stream_tells_a_codec_mismatch_and_ends_with_its_session() {
     assert!(opened.field("link").contains(&format!("<{path}/events>")));
     let events = format!("{path}/events");
     let json = ("content-type", "application/json");
-    let bad = server.call("POST", &events, &[json], "[\"layers\"]").await;
+    let bad = server.call("POST", &events, &[json], "[\"scte35\"]").await;
     assert_eq!(bad.status, 400);
     let wanted = "[\"active\",\"inactive\",\"viewercount\"]";
     let stream = server.call("POST", &events, &[json], wanted).await;

@@ -14,6 +14,7 @@ mod server;
 mod stun;
 
 mod access;
+mod extensions;
 mod forwarding;
 mod ice;
 mod offers;

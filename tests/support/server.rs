@@ -79,6 +79,77 @@ impl Answer {
     }
 }
 
+/// An event stream that is being read.
+pub struct Events {
+    response: reqwest::Response,
+    text: String,
+}
+
+impl Events {
+    /// The next event's name and data; `None` at the end.
+    pub async fn next(&mut self) -> Option<(String, Value)> {
+        loop {
+            if let Some((block, rest)) = self.text.split_once("\n\n") {
+                let field = |name: &str| {
+                    let line = block.lines().find_map(|line| line.strip_prefix(name));
+                    line.map(|value| value.trim().to_owned())
+                };
+                let told = field("event:").zip(field("data:"));
+                self.text = rest.to_owned();
+                match told {
+                    Some((name, data)) => {
+                        let data = serde_json::from_str(&data).expect("JSON");
+                        return Some((name, data));
+                    }
+                    None => continue, // a comment
+                }
+            }
+            let chunk = self.response.chunk().await.ok().flatten()?;
+            self.text
+                .push_str(std::str::from_utf8(&chunk).expect("UTF-8"));
+        }
+    }
+
+    /// Waits for an event of this name whose data are as wanted.
+    #[track_caller]
+    pub fn until<'a>(
+        &'a mut self,
+        name: &'a str,
+        what: impl Fn(&Value) -> bool + 'a,
+    ) -> impl Future<Output = Value> + 'a {
+        let place = std::panic::Location::caller();
+        async move {
+            let mut last = Value::Null;
+            let wait = async {
+                loop {
+                    match self.next().await {
+                        Some((told, data)) if told == name => {
+                            if what(&data) {
+                                return data;
+                            }
+                            last = data;
+                        }
+                        Some(_) => {}
+                        None => panic!("the stream ended at {place}; last {name}: {last}"),
+                    }
+                }
+            };
+            match tokio::time::timeout(Duration::from_secs(10), wait).await {
+                Ok(data) => data,
+                Err(_) => panic!("no such {name} at {place}"),
+            }
+        }
+    }
+
+    /// Waits for the end; false when the stream goes on for ten seconds.
+    pub async fn ended(&mut self) -> bool {
+        let end = async { while self.next().await.is_some() {} };
+        tokio::time::timeout(Duration::from_secs(10), end)
+            .await
+            .is_ok()
+    }
+}
+
 impl Server {
     /// A server with default settings, open.
     pub async fn start() -> Self {
@@ -188,6 +259,34 @@ impl Server {
             &both
         };
         self.send("PATCH", path, fields, fragment).await
+    }
+
+    /// Asks for events of a viewer's session and reads them.
+    pub async fn events(&self, session: &str, names: &str) -> Events {
+        let json = ("content-type", "application/json");
+        let answer = self
+            .send("POST", &format!("{session}/events"), &[json], names)
+            .await;
+        self.read_events(&answer.location()).await
+    }
+
+    /// Reads an event stream.
+    pub async fn read_events(&self, path: &str) -> Events {
+        let request = self.http.get(format!("{}{path}", self.base));
+        let response = request.send().await.expect("a response");
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Events {
+            response,
+            text: String::new(),
+        }
+    }
+
+    /// Chooses layers.
+    pub async fn choose(&self, session: &str, choice: &str) -> Answer {
+        let json = ("content-type", "application/json");
+        self.send("POST", &format!("{session}/layer"), &[json], choice)
+            .await
     }
 
     /// Rooms of the API.
