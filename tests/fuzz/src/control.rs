@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use jsonwebtoken::{EncodingKey, Header};
 use weir::config::Loader;
 use weir::http::auth::Authenticator;
+use weir::http::layer as layers;
 use weir::peer::negotiate::{
     AnswerContext, AnswerNames, Direction, Fingerprint, IceCredentials, LocalTransport, MAX_ANSWER,
     Policy, SignalledSsrc, fragment as fragments, read_offer,
@@ -72,6 +73,23 @@ pub fn fragment(data: &[u8]) {
     };
     if let Err(error) = fragments::read(text) {
         assert!((400..500).contains(&error.status()), "{error}");
+    }
+}
+
+/// The text as the body of a layer choice, and as the query of a WHEP POST.
+pub fn layer(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let wish = match layers::parse(text) {
+        Ok((_, wish)) => wish,
+        Err(why) => {
+            assert!(!why.is_empty());
+            layers::parse_query(text).unwrap_or_default()
+        }
+    };
+    if let Some((width, height)) = wish.max_size {
+        assert!(width > 0 && height > 0);
     }
 }
 

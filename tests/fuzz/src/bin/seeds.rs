@@ -72,6 +72,8 @@ const SMALL: [(&str, &str, &[u8]); 10] = [
     ("rtcp", "remb", b"\x8f\xce\x00\x05\x00\x00\x00\x01\x00\x00\x00\x00REMB\x01\x00\x10\x00\x00\x00\x00\x02"),
     ("tcp", "frames", b"\x00\x14\x00\x01\x00\x00\x21\x12\xa4\x42abcdefghijkl\x00\x00\x00\x02hi\x00\x05h"),
     ("srtp", "rtcp", b"\x04\x80\xc9\x00\x01\x00\x00\x00\x01"),
+    ("layer", "json", br#"{"mediaId":"1","rid":"h","spatialLayerId":2,"temporalLayerId":1,"maxSpatialLayerId":2,"maxTemporalLayerId":2,"maxWidth":1280,"maxHeight":720}"#),
+    ("layer", "query", b"maxWidth=1280&maxHeight=720&encodingId=h&temporalLayerId=1"),
     ("token", "claims", br#"{"iss":"APIweir","sub":"alice","exp":4102444800,"video":{"roomJoin":true,"room":"studio","canPublishSources":["camera"]}}"#),
 ];
 
