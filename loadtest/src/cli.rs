@@ -1,19 +1,23 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::peers::floor;
-use crate::report::{Report, html};
+use crate::peers::floor::{self, Work};
+use crate::peers::report::PeersReport;
+use crate::peers::rounds::{self, Rounds, RoundsError};
+use crate::peers::{Peer, PeerError, SERVE_PATIENCE};
+use crate::report::text::summary;
+use crate::report::{Report, html, results};
 use crate::run::{self, Plan, RunError};
 use crate::scenario::{self, ScenarioError, types::Scenario};
-use crate::{server, sys};
+use crate::server::{Placement, Served, serve};
+use crate::signal::client::Trust;
+use crate::sys;
 
-/// How long a started server may take until it listens.
-const SERVE_PATIENCE: Duration = Duration::from_secs(15);
 /// CPU time given to the floor.
 const FLOOR_TIME: Duration = Duration::from_secs(2);
 /// The run ended as its limits want.
@@ -74,6 +78,49 @@ enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Let several servers take turns on this machine, and put them side by side.
+    Peers {
+        /// As for `run`.
+        scenario: String,
+        /// A server with WHIP and WHEP, by name and command; it must print a line
+        /// with `http=ADDRESS`, as Weir does.
+        #[arg(long, value_name = "NAME=COMMAND")]
+        serve: Vec<String>,
+        /// `janus`, `mediamtx`, `broadcast-box`, a file that describes a peer as
+        /// those in `peers/`, or `floor`: what fan-out costs at least.
+        #[arg(long)]
+        peer: Vec<String>,
+        /// Turns of each.
+        #[arg(long, default_value_t = 3)]
+        rounds: u32,
+        /// Viewers of each publisher.
+        #[arg(long)]
+        viewers: Option<u32>,
+        /// Seconds to measure in each turn.
+        #[arg(long)]
+        seconds: Option<f64>,
+        /// Write all turns as JSON.
+        #[arg(long)]
+        json: Option<PathBuf>,
+        /// Write the comparison as one HTML page.
+        #[arg(long)]
+        html: Option<PathBuf>,
+        /// Set a key of the scenario, for example -o load.viewers=50.
+        #[arg(short = 'o', value_name = "KEY=VALUE")]
+        options: Vec<String>,
+        /// Show no progress.
+        #[arg(long, short)]
+        quiet: bool,
+    },
+    /// Put tables and plots of JSON reports into a Markdown file: between
+    /// `<!-- results: NAME -->` and `<!-- end -->` stands what DIRECTORY/NAME.json says.
+    Results {
+        /// Where the reports are.
+        directory: PathBuf,
+        /// The file.
+        #[arg(long)]
+        into: PathBuf,
+    },
     /// Put several JSON reports side by side.
     Compare {
         /// Reports written with --json.
@@ -91,6 +138,9 @@ enum Command {
         /// Bytes of each payload.
         #[arg(long, default_value_t = 1150)]
         payload_bytes: usize,
+        /// Packets of a frame, which leave together.
+        #[arg(long, default_value_t = 6)]
+        burst: usize,
         /// Seconds of CPU time to measure.
         #[arg(long, default_value_t = 2.0)]
         seconds: f64,
@@ -121,6 +171,12 @@ struct Common {
     /// Bearer token for every request.
     #[arg(long, env = "WEIR_LOADTEST_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// Trust the authorities in this PEM file, besides the system's, at an https target.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Trust any certificate of an https target.
+    #[arg(long)]
+    insecure: bool,
     /// Set a key of the scenario, for example -o load.viewers=50.
     #[arg(short = 'o', value_name = "KEY=VALUE")]
     options: Vec<String>,
@@ -135,6 +191,10 @@ enum CliError {
     Scenario(#[from] ScenarioError),
     #[error(transparent)]
     Run(#[from] RunError),
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    #[error(transparent)]
+    Rounds(#[from] RoundsError),
     #[error("{what}: {source}")]
     Io {
         what: String,
@@ -142,6 +202,8 @@ enum CliError {
     },
     #[error("the report: {0}")]
     Json(#[from] serde_json::Error),
+    #[error("--ca {0}: no certificates in PEM form")]
+    Authorities(String),
     #[error("--target is needed (or a --serve command that prints http=ADDRESS)")]
     NoTarget,
 }
@@ -194,15 +256,59 @@ fn execute(cli: Cli) -> Result<u8, CliError> {
             let scenario = scenario::load(&scenario, &common.options)?;
             drive(scenario, &common, Some((percent, most)))
         }
+        Command::Peers {
+            scenario,
+            serve,
+            peer,
+            rounds,
+            viewers,
+            seconds,
+            json,
+            html,
+            mut options,
+            quiet,
+        } => {
+            options.extend(viewers.map(|v| format!("load.viewers={v}")));
+            options.extend(seconds.map(|s| format!("seconds={s:?}")));
+            let mut peers = Vec::new();
+            for text in &serve {
+                peers.push(Peer::served(text)?);
+            }
+            for name in peer.iter().filter(|p| *p != rounds::FLOOR) {
+                peers.push(Peer::load(name)?);
+            }
+            let wanted = Rounds {
+                scenario,
+                options,
+                rounds,
+                peers,
+                floor: peer.iter().any(|p| p == rounds::FLOOR),
+                progress: !quiet,
+            };
+            let report = rounds::run(&wanted, |round| eprintln!("{}", round.line()))?;
+            compare_peers(&report, json.as_deref(), html.as_deref())
+        }
+        Command::Results { directory, into } => {
+            let written = results::fill(&directory, &into).map_err(io("results"))?;
+            println!("{} in {}", written.join(", "), into.display());
+            Ok(EXIT_PASS)
+        }
         Command::Compare { reports, html } => compare(&reports, html.as_deref()),
         Command::Floor {
             viewers,
             payload_bytes,
+            burst,
             seconds,
         } => {
             sys::raise_open_files().map_err(io("sockets"))?;
             let time = Duration::from_secs_f64(seconds.clamp(0.01, 60.0));
-            let f = floor::floor(viewers, payload_bytes, time).map_err(io("the floor"))?;
+            let work = Work {
+                viewers,
+                payload_bytes,
+                burst: burst.clamp(1, 60),
+            };
+            let placement = Placement::halves(true);
+            let f = floor::floor(work, &placement.server, time).map_err(io("the floor"))?;
             println!(
                 "floor: {:.3} us CPU per packet ({} packets of {} bytes to {} viewers)",
                 f.cpu_us_per_packet, f.packets, f.payload_bytes, f.viewers
@@ -214,38 +320,23 @@ fn execute(cli: Cli) -> Result<u8, CliError> {
 
 /// Runs or searches, writes the reports and returns the exit code.
 fn drive(scenario: Scenario, common: &Common, search: Option<(f64, u32)>) -> Result<u8, CliError> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let pin = scenario.generator.pin && common.serve.is_some() && cores >= 2;
+    let placement = Placement::halves(scenario.generator.pin && common.serve.is_some());
     let served = match &common.serve {
-        Some(command) => {
-            // The server has the first half of the cores.
-            let half = if pin {
-                (0..cores / 2).collect()
-            } else {
-                Vec::new()
-            };
-            Some(server::serve(command, half, SERVE_PATIENCE).map_err(io("--serve"))?)
-        }
+        Some(command) => Some(serve::serve(command, &placement.server).map_err(io("--serve"))?),
         None => None,
     };
-    if pin {
-        let rest: Vec<usize> = (cores / 2..cores).collect();
-        sys::pin_to(&rest).map_err(io("pinning"))?;
-    }
-    let target = common
-        .target
-        .clone()
-        .or_else(|| served.as_ref().and_then(|s| s.url.clone()))
-        .ok_or(CliError::NoTarget)?;
-    let plan = Plan {
+    placement.keep_generator().map_err(io("pinning"))?;
+    let mut plan = Plan {
         scenario,
-        target,
-        pid: common
-            .pid
-            .or_else(|| served.as_ref().map(server::Served::pid)),
+        target: String::new(),
+        pid: common.pid.or_else(|| served.as_ref().map(Served::pid)),
         token: common.token.clone(),
+        trust: trust(common)?,
+        placement,
         progress: !common.quiet,
     };
+    // Held to the end, when it ends the server.
+    let served = reach(common, served, &mut plan)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("lt-http")
@@ -265,20 +356,14 @@ fn drive(scenario: Scenario, common: &Common, search: Option<(f64, u32)>) -> Res
     })?;
     if common.floor {
         // At once after the server's own work, so that the machine is the same.
-        let (viewers, bytes) = (plan.scenario.viewers(), plan.scenario.media.payload_bytes);
-        let measured = floor::floor(viewers as usize, bytes, FLOOR_TIME);
+        let work = Work::of(&plan.scenario);
+        let measured = floor::floor(work, &plan.placement.server, FLOOR_TIME);
         report.floor = Some(measured.map_err(io("the floor"))?);
     }
     drop(served);
     print!("{}", summary(&report));
-    if let Some(path) = &common.json {
-        let text = serde_json::to_string_pretty(&report)?;
-        std::fs::write(path, text).map_err(io(path.display().to_string()))?;
-    }
-    if let Some(path) = &common.html {
-        let page = html::page(&report);
-        std::fs::write(path, page).map_err(io(path.display().to_string()))?;
-    }
+    write_json(&report, common.json.as_deref())?;
+    write_page(|| html::page(&report), common.html.as_deref())?;
     Ok(if run::passed(&report) {
         EXIT_PASS
     } else {
@@ -286,8 +371,81 @@ fn drive(scenario: Scenario, common: &Common, search: Option<(f64, u32)>) -> Res
     })
 }
 
+/// Finds out where the server is, and waits until one that was started listens.
+fn reach(
+    common: &Common,
+    served: Option<Served>,
+    plan: &mut Plan,
+) -> Result<Option<Served>, CliError> {
+    let Some(mut served) = served else {
+        plan.target = common.target.clone().ok_or(CliError::NoTarget)?;
+        return Ok(None);
+    };
+    plan.target = match &common.target {
+        Some(target) => {
+            let bad = || RunError::Target(target.clone());
+            let url = reqwest::Url::parse(target).map_err(|_| bad())?;
+            served
+                .listening(&url, SERVE_PATIENCE)
+                .map_err(io("--serve"))?;
+            target.clone()
+        }
+        None => served.announced(SERVE_PATIENCE).ok_or(CliError::NoTarget)?,
+    };
+    Ok(Some(served))
+}
+
+fn write_json(report: &impl serde::Serialize, path: Option<&Path>) -> Result<(), CliError> {
+    let Some(path) = path else { return Ok(()) };
+    let text = serde_json::to_string_pretty(report)?;
+    std::fs::write(path, text).map_err(io(path.display().to_string()))
+}
+
+fn write_page(page: impl FnOnce() -> String, path: Option<&Path>) -> Result<(), CliError> {
+    let Some(path) = path else { return Ok(()) };
+    std::fs::write(path, page()).map_err(io(path.display().to_string()))
+}
+
+/// Prints and writes what the rounds gave.
+fn compare_peers(
+    report: &PeersReport,
+    json: Option<&Path>,
+    html: Option<&Path>,
+) -> Result<u8, CliError> {
+    println!(
+        "{}: {}; {}\n\n{}",
+        report.scenario,
+        report.machine.text(),
+        report.placement.text(),
+        report.markdown()
+    );
+    write_json(report, json)?;
+    write_page(|| html::peers(report), html)?;
+    Ok(if report.passed() {
+        EXIT_PASS
+    } else {
+        EXIT_FAIL
+    })
+}
+
+fn trust(common: &Common) -> Result<Trust, CliError> {
+    let mut trust = Trust {
+        anyone: common.insecure,
+        ..Trust::default()
+    };
+    if let Some(path) = &common.ca {
+        let name = path.display().to_string();
+        let pem = std::fs::read(path).map_err(io(name.clone()))?;
+        trust.authorities = reqwest::Certificate::from_pem_bundle(&pem)
+            .ok()
+            .filter(|all| !all.is_empty())
+            .ok_or(CliError::Authorities(name))?;
+    }
+    Ok(trust)
+}
+
 /// Prints reports side by side, and writes them as a page.
-fn compare(paths: &[PathBuf], page: Option<&std::path::Path>) -> Result<u8, CliError> {
+fn compare(paths: &[PathBuf], page: Option<&Path>) -> Result<u8, CliError> {
     let mut runs = Vec::new();
     for path in paths {
         let text = std::fs::read_to_string(path).map_err(io(path.display().to_string()))?;
@@ -296,76 +454,6 @@ fn compare(paths: &[PathBuf], page: Option<&std::path::Path>) -> Result<u8, CliE
         runs.push((name.to_string_lossy().into_owned(), report));
     }
     print!("{}", html::comparison_text(&runs));
-    if let Some(path) = page {
-        let text = html::comparison(&runs);
-        std::fs::write(path, text).map_err(io(path.display().to_string()))?;
-    }
+    write_page(|| html::comparison(&runs), page)?;
     Ok(EXIT_PASS)
-}
-
-/// The figures that matter, a line each.
-fn summary(r: &Report) -> String {
-    use std::fmt::Write as _;
-    let mut s = String::new();
-    let f = &r.figures;
-    let _ = writeln!(s, "{}: {} ({})", r.scenario, r.verdict, r.reason);
-    let _ = writeln!(
-        s,
-        "  viewers {}/{}, {:.0} packets/s, {:.1} Mbit/s, loss {:.4} % ({} of {}), duplicates {}, reordered {}",
-        f.connected,
-        f.viewers,
-        f.received_packets_per_second,
-        f.received_bits_per_second / 1e6,
-        f.loss_percent,
-        f.lost_packets,
-        f.expected_packets,
-        f.duplicates,
-        f.reordered
-    );
-    let _ = writeln!(
-        s,
-        "  delay ms p50 {:.3} p99 {:.3} p99.9 {:.3} max {:.3}; join ms p50 {:.1} p95 {:.1} max {:.1}; freezes {} (longest gap {:.0} ms)",
-        f.delay_ms.p50,
-        f.delay_ms.p99,
-        f.delay_ms.p999,
-        f.delay_ms.max,
-        f.join_ms.p50,
-        f.join_ms.p95,
-        f.join_ms.max,
-        f.freezes,
-        f.longest_gap_ms
-    );
-    if let Some(server) = &f.server {
-        let _ = writeln!(
-            s,
-            "  server {:.3} cores, {:.3} us CPU per forwarded packet, {:.1} MB, {:.1} kB per session",
-            server.cpu_cores,
-            server.cpu_us_per_forwarded_packet,
-            server.rss_bytes as f64 / 1e6,
-            server.rss_bytes_per_session / 1e3
-        );
-    }
-    if let Some(floor) = &r.floor {
-        let _ = writeln!(
-            s,
-            "  floor {:.3} us CPU per packet (copy, seal and batched send alone)",
-            floor.cpu_us_per_packet
-        );
-    }
-    let g = &f.generator;
-    let _ = writeln!(
-        s,
-        "  generator {:.3} cores (receiving {:.3}, publishing {:.3}), late sends {} of {}, socket drops {}, checked {:.1} %",
-        g.cpu_cores,
-        g.receive_cores,
-        g.publish_cores,
-        g.late_sends,
-        g.sends,
-        g.socket_drops,
-        g.checked_percent
-    );
-    for (kind, count) in &f.http_errors {
-        let _ = writeln!(s, "  http {kind}: {count}");
-    }
-    s
 }

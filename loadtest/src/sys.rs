@@ -466,29 +466,50 @@ pub fn terminate(pid: u32) {
     }
 }
 
+/// CPU time a process has used, ended threads included, in nanoseconds.
+pub fn cpu_ns_of(pid: u32) -> io::Result<u64> {
+    let pid = libc::pid_t::try_from(pid).map_err(|_| io::ErrorKind::NotFound)?;
+    let mut id: libc::clockid_t = 0;
+    // SAFETY: `id` is live for the call.
+    match unsafe { libc::clock_getcpuclockid(pid, &raw mut id) } {
+        0 => clock(id).ok_or_else(|| io::ErrorKind::NotFound.into()),
+        code => Err(io::Error::from_raw_os_error(code)),
+    }
+}
+
+/// Length of the ticks that /proc counts in, nanoseconds.
+pub fn tick_ns() -> u64 {
+    // SAFETY: no pointers are passed.
+    let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    1_000_000_000 / u64::try_from(per_second).unwrap_or(100).max(1)
+}
+
 /// CPU time this thread has used, in nanoseconds.
 pub fn thread_cpu_ns() -> u64 {
-    clock(libc::CLOCK_THREAD_CPUTIME_ID)
+    clock(libc::CLOCK_THREAD_CPUTIME_ID).unwrap_or(0)
 }
 
 /// CPU time this process has used, in nanoseconds.
 pub fn process_cpu_ns() -> u64 {
-    clock(libc::CLOCK_PROCESS_CPUTIME_ID)
+    clock(libc::CLOCK_PROCESS_CPUTIME_ID).unwrap_or(0)
 }
 
 /// Nanoseconds since 1970, on the clock of the kernel's receive time-stamps.
 pub fn realtime_ns() -> u64 {
-    clock(libc::CLOCK_REALTIME)
+    clock(libc::CLOCK_REALTIME).unwrap_or(0)
 }
 
-fn clock(id: libc::clockid_t) -> u64 {
-    // SAFETY: `t` is live for the call; these clocks always exist on Linux.
+/// `None` for a clock that is not there, as that of a process that has ended.
+fn clock(id: libc::clockid_t) -> Option<u64> {
+    // SAFETY: all-zero is a valid time, and `t` is live for the call.
     let t = unsafe {
         let mut t: libc::timespec = zeroed();
-        libc::clock_gettime(id, &raw mut t);
+        if libc::clock_gettime(id, &raw mut t) != 0 {
+            return None;
+        }
         t
     };
-    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+    Some(t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64)
 }
 
 #[cfg(test)]

@@ -13,6 +13,14 @@ const BUSY_CORES: f64 = 0.95;
 /// Less of the planned load than this was offered.
 const OFFERED_PERCENT: f64 = 99.0;
 
+/// When others have more than this share of the server's cores, and it waits, what
+/// is late may be late for them.
+const FOREIGN_PERCENT: f64 = 3.0;
+/// The same of a single second, which is enough for a freeze.
+const FOREIGN_PERCENT_IN_A_SECOND: f64 = 20.0;
+/// Waiting for a core that is no more than this is nothing, milliseconds a second.
+const WAITED_MS: f64 = 10.0;
+
 /// The end of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -20,7 +28,8 @@ pub enum Verdict {
     Pass,
     /// One broke.
     Fail,
-    /// The generator was the bottleneck, so the figures say nothing.
+    /// The generator was the bottleneck or the server was starved, so the figures
+    /// say nothing about it.
     Inconclusive,
 }
 
@@ -35,58 +44,125 @@ impl Verdict {
     }
 }
 
-/// The first limit that these figures break, as `name: measured, allowed`.
-pub fn broken(f: &Figures, limits: &Limits) -> Option<String> {
-    let at_most = |name: &str, value: f64, limit: Option<f64>, unit: &str| {
-        limit
-            .filter(|l| value > *l)
-            .map(|l| format!("{name}: {value:.3}{unit}, allowed {l}{unit}"))
-    };
+/// A limit that broke.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Broken {
+    /// Its key in a scenario.
+    pub name: &'static str,
+    /// A server that lacks CPU breaks it, too, however good it is.
+    pub timely: bool,
+    what: String,
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.name, self.what)
+    }
+}
+
+/// The limits that these figures break, the gravest first.
+pub fn broken(f: &Figures, limits: &Limits) -> Vec<Broken> {
     let connected = if f.viewers == 0 {
         100.0
     } else {
         f.connected as f64 * 100.0 / f.viewers as f64
     };
-    let missing = limits
-        .connected_percent
-        .filter(|l| connected < *l)
-        .map(|l| format!("connected-percent: {connected:.2} %, required {l} %"));
-    let server = f.server.as_ref();
+    let mut out = Vec::new();
+    if let Some(limit) = limits.connected_percent.filter(|l| connected < *l) {
+        out.push(Broken {
+            name: "connected-percent",
+            timely: true,
+            what: format!("{connected:.2} %, required {limit} %"),
+        });
+    }
     let errors: u64 = f.http_errors.values().sum();
-    missing
-        .or_else(|| at_most("loss-percent", f.loss_percent, limits.loss_percent, " %"))
-        .or_else(|| {
-            let limit = limits.freezes.map(|l| l as f64);
-            at_most("freezes", f.freezes as f64, limit, "")
-        })
-        .or_else(|| at_most("delay-p50-ms", f.delay_ms.p50, limits.delay_p50_ms, " ms"))
-        .or_else(|| at_most("delay-p99-ms", f.delay_ms.p99, limits.delay_p99_ms, " ms"))
-        .or_else(|| {
-            at_most(
-                "delay-p999-ms",
-                f.delay_ms.p999,
-                limits.delay_p999_ms,
-                " ms",
-            )
-        })
-        .or_else(|| at_most("join-p95-ms", f.join_ms.p95, limits.join_p95_ms, " ms"))
-        .or_else(|| {
-            let limit = limits.duplicates.map(|l| l as f64);
-            at_most("duplicates", f.duplicates as f64, limit, "")
-        })
-        .or_else(|| {
-            let limit = limits.http_errors.map(|l| l as f64);
-            at_most("http-errors", errors as f64, limit, "")
-        })
-        .or_else(|| {
-            let value = server.map_or(0.0, |s| s.cpu_us_per_forwarded_packet);
-            at_most("cpu-us-per-packet", value, limits.cpu_us_per_packet, " us")
-        })
-        .or_else(|| {
-            let value = server.map_or(0.0, |s| s.rss_bytes_per_session / 1024.0);
-            let limit = limits.kilobytes_per_session;
-            at_most("kilobytes-per-session", value, limit, " kB")
-        })
+    let server = f.server.as_ref();
+    let cpu = server.map_or(0.0, |s| s.cpu_us_per_forwarded_packet);
+    let memory = server.map_or(0.0, |s| s.rss_bytes_per_session / 1024.0);
+    let count = |limit: Option<u64>| limit.map(|l| l as f64);
+    let (delay, join) = (&f.delay_ms, f.join_ms.p95);
+    let at_most = [
+        (
+            "loss-percent",
+            true,
+            f.loss_percent,
+            limits.loss_percent,
+            " %",
+        ),
+        ("freezes", true, f.freezes as f64, count(limits.freezes), ""),
+        ("delay-p50-ms", true, delay.p50, limits.delay_p50_ms, " ms"),
+        ("delay-p99-ms", true, delay.p99, limits.delay_p99_ms, " ms"),
+        (
+            "delay-p999-ms",
+            true,
+            delay.p999,
+            limits.delay_p999_ms,
+            " ms",
+        ),
+        ("join-p95-ms", true, join, limits.join_p95_ms, " ms"),
+        (
+            "duplicates",
+            false,
+            f.duplicates as f64,
+            count(limits.duplicates),
+            "",
+        ),
+        (
+            "http-errors",
+            false,
+            errors as f64,
+            count(limits.http_errors),
+            "",
+        ),
+        (
+            "cpu-us-per-packet",
+            true,
+            cpu,
+            limits.cpu_us_per_packet,
+            " us",
+        ),
+        (
+            "kilobytes-per-session",
+            false,
+            memory,
+            limits.kilobytes_per_session,
+            " kB",
+        ),
+    ];
+    for (name, timely, value, limit, unit) in at_most {
+        if let Some(limit) = limit.filter(|l| value > *l) {
+            out.push(Broken {
+                name,
+                timely,
+                what: format!("{value:.3}{unit}, allowed {limit}{unit}"),
+            });
+        }
+    }
+    out
+}
+
+/// What other load took from the server, if that was enough to make it late: its
+/// threads waited for a core while others had it.
+pub fn disturbed(f: &Figures) -> Option<String> {
+    let s = f.server.as_ref()?;
+    let cores = s.cores.len().max(1) as f64;
+    let share = (s.foreign_cores + s.stolen_cores) * 100.0 / cores;
+    let worst = s.foreign_cores_worst_second * 100.0 / cores;
+    let starved = share > FOREIGN_PERCENT || worst > FOREIGN_PERCENT_IN_A_SECOND;
+    (starved && s.waited_ms_per_second > WAITED_MS).then(|| {
+        format!(
+            "other load took {share:.1} % of the server's cores ({worst:.0} % in the worst second, {:.1} % stolen by the host), and its threads waited {:.0} ms a second for a core",
+            s.stolen_cores * 100.0 / cores,
+            s.waited_ms_per_second
+        )
+    })
+}
+
+/// Why broken limits say nothing about the server: it was starved, and these are
+/// limits that starving breaks.
+pub fn excused(limits: &[Broken], disturbed: Option<&str>) -> Option<String> {
+    let all_timely = !limits.is_empty() && limits.iter().all(|l| l.timely);
+    disturbed.filter(|_| all_timely).map(str::to_owned)
 }
 
 /// Why these figures say nothing about the server, if the generator was the
@@ -160,6 +236,7 @@ pub fn judge(steps: &[Step]) -> (Verdict, String, Option<String>, Option<u64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::ServerReport;
 
     /// A word of the expected text, and what brings it about.
     type Case = (&'static str, fn(&mut Figures));
@@ -190,7 +267,7 @@ mod tests {
 
     #[test]
     fn each_limit_breaks_by_its_name() {
-        assert_eq!(broken(&figures(), &limits()), None);
+        assert_eq!(broken(&figures(), &limits()), []);
         let cases: [Case; 5] = [
             ("connected-percent", |f| f.connected = 9),
             ("loss-percent", |f| f.loss_percent = 0.2),
@@ -201,10 +278,46 @@ mod tests {
         for (name, damage) in cases {
             let mut f = figures();
             damage(&mut f);
-            let text = broken(&f, &limits()).unwrap();
-            assert!(text.starts_with(name), "{text}");
-            assert_eq!(broken(&f, &Limits::default()), None);
+            let all = broken(&f, &limits());
+            let text = all[0].to_string();
+            assert!(text.starts_with(name) && all.len() == 1, "{text}");
+            assert_eq!(broken(&f, &Limits::default()), []);
         }
+    }
+
+    fn starved(foreign: f64, worst: f64, waited: f64) -> Figures {
+        let server = ServerReport {
+            cores: vec![0, 1],
+            foreign_cores: foreign,
+            foreign_cores_worst_second: worst,
+            waited_ms_per_second: waited,
+            ..ServerReport::default()
+        };
+        Figures {
+            server: Some(server),
+            ..figures()
+        }
+    }
+
+    #[test]
+    fn a_starved_server_is_not_blamed_for_being_late() {
+        assert_eq!(disturbed(&figures()), None);
+        // Others worked, but the server did not have to wait, or the reverse: it
+        // waits for itself.
+        assert_eq!(disturbed(&starved(1.0, 1.0, 5.0)), None);
+        assert_eq!(disturbed(&starved(0.05, 0.3, 500.0)), None);
+        let why = disturbed(&starved(0.5, 0.6, 200.0)).unwrap();
+        assert!(why.contains("25.0 %") && why.contains("200 ms"), "{why}");
+        assert!(disturbed(&starved(0.01, 0.5, 20.0)).is_some());
+        let mut late = starved(0.5, 0.6, 200.0);
+        late.delay_ms.p99 = 90.0;
+        let limits_broken = broken(&late, &limits());
+        assert_eq!(excused(&limits_broken, None), None);
+        assert_eq!(excused(&limits_broken, Some(&why)).as_ref(), Some(&why));
+        assert_eq!(excused(&[], Some(&why)), None);
+        // A repeat is the server's own doing, however little CPU it has.
+        late.duplicates = 1;
+        assert_eq!(excused(&broken(&late, &limits()), Some(&why)), None);
     }
 
     #[test]
@@ -230,6 +343,8 @@ mod tests {
         let step = |viewers: u64, limit: Option<&str>, inconclusive: Option<&str>| Step {
             limit_broken: limit.map(str::to_owned),
             inconclusive: inconclusive.map(str::to_owned),
+            limits_broken: Vec::new(),
+            disturbed: None,
             figures: Figures {
                 viewers,
                 ..figures()

@@ -27,13 +27,7 @@ fn measure(badness: Badness, options: &[&str]) -> (Report, Deeds) {
         "limits.freeze-ms=2000.0".to_owned(),
     ];
     all.extend(options.iter().map(ToString::to_string));
-    let plan = Plan {
-        scenario: scenario::load("broadcast", &all).unwrap(),
-        target: fake.url.clone(),
-        pid: None,
-        token: None,
-        progress: false,
-    };
+    let plan = Plan::new(scenario::load("broadcast", &all).unwrap(), &*fake.url);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let report = runtime.block_on(run::run(&plan)).unwrap();
     (report, fake.deeds())

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Instant;
 
+use crate::signal::offer::Formats;
 use crate::wire::srtp::Srtp;
 use crate::wire::transport::{Event, Failure, Remote, Transport};
 use crate::wire::{Kind, classify};
@@ -18,6 +19,8 @@ pub struct Seed {
     pub local: crate::wire::transport::Credentials,
     /// The server's end.
     pub remote: Remote,
+    /// Payload types of what comes.
+    pub formats: Formats,
     /// When its POST was begun, nanoseconds of `CLOCK_REALTIME`.
     pub posted_ns: u64,
 }

@@ -16,7 +16,7 @@ use crate::measure::line::Arrival;
 use crate::measure::window::Window;
 use crate::media::stamp::Stamp;
 use crate::media::{VideoCodec, starts_keyframe};
-use crate::signal::offer::{OPUS_PT, RTX_PT, VIDEO_PT};
+use crate::signal::offer::Formats;
 use crate::sys::realtime_ns;
 use crate::wire::rtp::Header;
 use crate::wire::{self, Kind, transport};
@@ -62,6 +62,7 @@ pub struct NewViewer {
 pub(super) struct Viewer {
     pub(super) peer: Peer,
     behaviour: Behaviour,
+    formats: Formats,
     ssrc: u32,
     connected_ns: u64,
     first_packet: bool,
@@ -80,6 +81,7 @@ pub(super) struct Viewer {
 impl Viewer {
     pub(super) fn new(new: NewViewer, now: Instant) -> Self {
         Self {
+            formats: new.seed.formats,
             peer: Peer::new(new.seed, now),
             behaviour: new.behaviour,
             ssrc: rand::random(),
@@ -178,7 +180,7 @@ impl Viewer {
             None => false,
         };
         match header.payload_type {
-            VIDEO_PT if self.behaviour.video.is_some() => {
+            pt if pt == self.formats.video && self.behaviour.video.is_some() => {
                 self.media(
                     Medium::Video,
                     now,
@@ -190,7 +192,7 @@ impl Viewer {
                     window,
                 );
             }
-            OPUS_PT => {
+            pt if pt == self.formats.audio => {
                 self.media(
                     Medium::Audio,
                     now,
@@ -202,7 +204,7 @@ impl Viewer {
                     window,
                 );
             }
-            RTX_PT if self.behaviour.rtx => {
+            pt if Some(pt) == self.formats.rtx && self.behaviour.rtx => {
                 window.retransmissions += 1;
                 if !lost {
                     self.rtx(now, kernel_ns, &header, data, shared, window);
@@ -243,7 +245,7 @@ impl Viewer {
         if fresh {
             track.interarrival(kernel_ns, header.timestamp);
         }
-        let own_rtx = self.behaviour.rtx && medium == Medium::Video;
+        let own_rtx = self.behaviour.rtx && self.formats.rtx.is_some() && medium == Medium::Video;
         track.take(number, header.marker, false, own_rtx, now, window);
         let wanted = self.behaviour.full_check
             || number % SAMPLE == 0

@@ -10,12 +10,10 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::sys::{RecvBatch, SendBatch, thread_cpu_ns};
+use crate::scenario::types::Scenario;
+use crate::sys::{RecvBatch, SendBatch, pin_to, thread_cpu_ns};
 use crate::wire::rtp;
 use crate::wire::srtp::{Profile, Srtp};
-
-/// Packets of one frame, which leave together.
-const FRAME_PACKETS: usize = 6;
 
 /// What the floor costs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -28,6 +26,35 @@ pub struct Floor {
     pub viewers: usize,
     /// Bytes of a packet's payload.
     pub payload_bytes: usize,
+    /// Packets of a frame, which leave together.
+    #[serde(default)]
+    pub burst: usize,
+}
+
+/// What the floor is to carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Work {
+    /// Viewers.
+    pub viewers: usize,
+    /// Bytes of a packet's payload.
+    pub payload_bytes: usize,
+    /// Packets of a frame, which leave together.
+    pub burst: usize,
+}
+
+impl Work {
+    /// What a scenario's viewers get.
+    pub fn of(scenario: &Scenario) -> Self {
+        let m = &scenario.media;
+        let frame = f64::from(m.kbps) * 1000.0 / 8.0 / m.fps;
+        let burst = (frame / m.payload_bytes as f64).round() as usize;
+        Self {
+            viewers: scenario.viewers() as usize,
+            payload_bytes: m.payload_bytes,
+            // A run that the kernel cuts has at most 64 pieces and 64 kB.
+            burst: burst.clamp(1, (60_000 / m.payload_bytes.max(1)).min(60)),
+        }
+    }
 }
 
 struct Viewer {
@@ -38,7 +65,28 @@ struct Viewer {
 
 /// Does the work for so many viewers for about `time` of CPU and tells its cost.
 /// The receiving sockets are drained on the same thread and that time is left out.
-pub fn floor(viewers: usize, payload_bytes: usize, time: Duration) -> io::Result<Floor> {
+/// It runs on a thread of its own, on these cores (anywhere if empty).
+pub fn floor(work: Work, cores: &[usize], time: Duration) -> io::Result<Floor> {
+    let cores = cores.to_vec();
+    let thread = std::thread::Builder::new()
+        .name("lt-floor".to_owned())
+        .spawn(move || {
+            if !cores.is_empty() {
+                pin_to(&cores)?;
+            }
+            measure(work, time)
+        })?;
+    thread
+        .join()
+        .map_err(|_| io::Error::other("the floor's thread failed"))?
+}
+
+fn measure(work: Work, time: Duration) -> io::Result<Floor> {
+    let Work {
+        viewers,
+        payload_bytes,
+        burst,
+    } = work;
     let sender = UdpSocket::bind("127.0.0.1:0")?;
     let mut sockets = Vec::with_capacity(viewers);
     let mut all = Vec::with_capacity(viewers);
@@ -68,9 +116,9 @@ pub fn floor(viewers: usize, payload_bytes: usize, time: Duration) -> io::Result
         for viewer in &mut all {
             let run = batch.buffer().len();
             let mut size = 0;
-            for i in 0..FRAME_PACKETS {
+            for i in 0..burst {
                 let at = batch.buffer().len();
-                let last = i + 1 == FRAME_PACKETS;
+                let last = i + 1 == burst;
                 let number = viewer.sequence as u16;
                 let header = rtp::write(batch.buffer(), last, 96, number, 0, 1, &[]);
                 batch.buffer().extend_from_slice(&payload);
@@ -84,7 +132,7 @@ pub fn floor(viewers: usize, payload_bytes: usize, time: Duration) -> io::Result
             batch.commit(run, Some(viewer.to), u16::try_from(size).ok());
         }
         let sent = batch.send(sender.as_raw_fd())?;
-        packets += (sent * FRAME_PACKETS) as u64;
+        packets += (sent * burst) as u64;
         cpu += thread_cpu_ns() - start;
         for socket in &sockets {
             while drain.recv(socket.as_raw_fd())? > 0 {}
@@ -95,6 +143,7 @@ pub fn floor(viewers: usize, payload_bytes: usize, time: Duration) -> io::Result
         packets,
         viewers,
         payload_bytes,
+        burst,
     })
 }
 
@@ -104,10 +153,30 @@ mod tests {
 
     #[test]
     fn the_floor_is_no_less_than_a_seal() {
-        let f = floor(10, 1100, Duration::from_millis(50)).unwrap();
+        let work = Work {
+            viewers: 10,
+            payload_bytes: 1100,
+            burst: 6,
+        };
+        let f = floor(work, &[], Duration::from_millis(50)).unwrap();
         assert!(f.packets >= 60, "{f:?}");
-        assert_eq!(f.packets % FRAME_PACKETS as u64, 0);
+        assert_eq!(f.packets % 6, 0);
         // Sealing alone takes a tenth of a microsecond on the fastest machine.
         assert!(f.cpu_us_per_packet > 0.05, "{f:?}");
+    }
+
+    #[test]
+    fn the_work_is_the_scenarios() {
+        let mut s = Scenario::default();
+        (s.media.kbps, s.media.payload_bytes, s.load.viewers) = (1949, 1160, 50);
+        let work = Work::of(&s);
+        assert_eq!(
+            (work.viewers, work.burst, work.payload_bytes),
+            (50, 7, 1160)
+        );
+        s.media.kbps = 100_000;
+        assert!(Work::of(&s).burst * 1160 < 65_000);
+        s.media.kbps = 1;
+        assert_eq!(Work::of(&s).burst, 1);
     }
 }

@@ -7,9 +7,46 @@ use serde::{Deserialize, Serialize};
 use crate::measure::window::{Durations, Window};
 use crate::server::ServerReport;
 
+/// The machine of a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Machine {
+    /// Model of the processor.
+    pub cpu: String,
+    /// Its cores.
+    pub cores: usize,
+    /// Release of the kernel.
+    pub kernel: String,
+}
+
+impl Machine {
+    /// This one.
+    pub fn here() -> Self {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let about = read("/proc/cpuinfo");
+        let cpu = about.lines().find_map(|l| {
+            let (_, model) = l.strip_prefix("model name")?.split_once(':')?;
+            Some(model.trim().to_owned())
+        });
+        Self {
+            cpu: cpu.unwrap_or_default(),
+            // Not those of this process, which may be pinned to some.
+            cores: about.lines().filter(|l| l.starts_with("processor")).count(),
+            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+        }
+    }
+
+    /// In a sentence.
+    pub fn text(&self) -> String {
+        let Self { cpu, cores, kernel } = self;
+        format!("{cpu}, {cores} cores, Linux {kernel}")
+    }
+}
+
 /// Percentiles of a duration in milliseconds; 0 when nothing was measured
 /// (`count` says so).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Percentiles {
     /// Median.
     pub p50: f64,
@@ -41,6 +78,7 @@ impl From<&Durations> for Percentiles {
 
 /// What the generator itself did and failed to do.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct GeneratorReport {
     /// Cores kept busy by the whole process.
     pub cpu_cores: f64,
@@ -68,6 +106,7 @@ pub struct GeneratorReport {
 
 /// The figures of a stretch of time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Figures {
     /// Measured seconds.
     pub seconds: f64,
@@ -234,12 +273,17 @@ impl Figures {
 }
 
 /// One step of a ramp.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Step {
     /// The first limit that this step broke, as `name: measured, allowed`.
     pub limit_broken: Option<String>,
     /// Why its figures say nothing about the server, if so.
     pub inconclusive: Option<String>,
+    /// All limits that it broke.
+    pub limits_broken: Vec<String>,
+    /// What other load took from the server, if that was much.
+    pub disturbed: Option<String>,
     /// The figures.
     #[serde(flatten)]
     pub figures: Figures,
@@ -247,6 +291,7 @@ pub struct Step {
 
 /// A point of the plots.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Sample {
     /// Seconds since the run began.
     pub at: f64,
@@ -254,6 +299,8 @@ pub struct Sample {
     pub viewers: u64,
     /// RTP packets a second received.
     pub packets_per_second: f64,
+    /// Bits a second received.
+    pub bits_per_second: f64,
     /// Median delay in this stretch.
     pub delay_p50_ms: f64,
     /// 99th percentile of the delay in this stretch.
@@ -262,12 +309,19 @@ pub struct Sample {
     pub loss_percent: f64,
     /// Cores the server kept busy, when it runs here.
     pub server_cores: f64,
+    /// CPU microseconds of it for each forwarded packet.
+    pub server_us_per_packet: f64,
+    /// Its resident memory.
+    pub server_rss_bytes: u64,
+    /// Cores of the server that others had.
+    pub foreign_cores: f64,
     /// Cores the generator kept busy.
     pub generator_cores: f64,
 }
 
 /// A whole run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Report {
     /// `pass`, `fail` or `inconclusive`.
     pub verdict: String,
@@ -283,6 +337,10 @@ pub struct Report {
     pub target: String,
     /// When the run began, seconds since 1970.
     pub started_at: u64,
+    /// Where it ran.
+    pub machine: Machine,
+    /// Which cores server and generator had.
+    pub placement: crate::server::Placement,
     /// The floor, when it was measured in the same run.
     pub floor: Option<crate::peers::floor::Floor>,
     /// All steps together.

@@ -2,116 +2,112 @@
 
 use std::fmt::Write as _;
 
-use super::plot::{COLOURS, Curve, svg};
+use super::plot::{self, Bar, Curve};
+use super::rows::{GROUPS, TILES};
 use super::{Figures, Report, Sample};
+use crate::peers::report::PeersReport;
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:1340px;margin:2em auto;padding:0 1em;color:#222;background:#fff}\
-h1{font-size:1.5em}table{border-collapse:collapse;margin:1em 0}th,td{padding:.25em .8em;border-bottom:1px solid #ddd;text-align:right}\
-th:first-child,td:first-child{text-align:left}.pass{color:#067a46}.fail{color:#b3261e}.inconclusive{color:#8a5a00}\
-svg{max-width:100%;height:auto}.plots{display:flex;flex-wrap:wrap;gap:1em}";
+const STYLE: &str = include_str!("style.css");
+/// What a reader must know to judge the figures.
+const NOTES: &str = "Delay runs from the publisher's send to the kernel's receive time-stamp. Join runs from the POST to the first complete keyframe. \
+Loss is what the publisher sent and a viewer never got, after repairs. CPU per packet is the server's whole CPU time over the packets that viewers received in the same seconds. \
+What the generator itself was late for or dropped is never charged to the server; when it was too much, or when other load starved the server, the verdict is inconclusive.";
 
 /// Text for a page.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
         .replace('"', "&quot;")
 }
 
-/// A figure's name and how it is written.
-type Row = (&'static str, fn(&Figures) -> String);
-
-/// The figures of a table, by row.
-const ROWS: &[Row] = &[
-    ("Viewers connected", |f| {
-        format!("{} of {}", f.connected, f.viewers)
-    }),
-    ("Packets a second received", |f| {
-        format!("{:.0}", f.received_packets_per_second)
-    }),
-    ("Mbit a second received", |f| {
-        format!("{:.1}", f.received_bits_per_second / 1e6)
-    }),
-    ("Loss, %", |f| format!("{:.4}", f.loss_percent)),
-    ("Duplicates", |f| f.duplicates.to_string()),
-    ("Reordered", |f| f.reordered.to_string()),
-    ("Delay p50, ms", |f| format!("{:.3}", f.delay_ms.p50)),
-    ("Delay p99, ms", |f| format!("{:.3}", f.delay_ms.p99)),
-    ("Delay p99.9, ms", |f| format!("{:.3}", f.delay_ms.p999)),
-    ("Delay max, ms", |f| format!("{:.3}", f.delay_ms.max)),
-    ("Join p50, ms", |f| format!("{:.1}", f.join_ms.p50)),
-    ("Join p95, ms", |f| format!("{:.1}", f.join_ms.p95)),
-    ("Freezes", |f| f.freezes.to_string()),
-    ("Longest gap, ms", |f| format!("{:.0}", f.longest_gap_ms)),
-    ("Sound to picture p95, ms", |f| {
-        format!("{:.2}", f.av_offset_ms.p95)
-    }),
-    ("NACK, PLI sent", |f| format!("{}, {}", f.nacks, f.plis)),
-    ("HTTP errors", |f| {
-        f.http_errors.values().sum::<u64>().to_string()
-    }),
-    ("Server cores", |f| {
-        f.server
-            .as_ref()
-            .map_or("–".to_owned(), |s| format!("{:.3}", s.cpu_cores))
-    }),
-    ("Server CPU µs per forwarded packet", |f| {
-        f.server.as_ref().map_or("–".to_owned(), |s| {
-            format!("{:.3}", s.cpu_us_per_forwarded_packet)
-        })
-    }),
-    ("Server memory, MB", |f| {
-        f.server.as_ref().map_or("–".to_owned(), |s| {
-            format!("{:.1}", s.rss_bytes as f64 / 1e6)
-        })
-    }),
-    ("Generator cores", |f| {
-        format!("{:.3}", f.generator.cpu_cores)
-    }),
-    ("Generator late sends", |f| {
-        format!("{} of {}", f.generator.late_sends, f.generator.sends)
-    }),
-    ("Generator socket drops", |f| {
-        f.generator.socket_drops.to_string()
-    }),
-];
-
-/// A table with a column for each set of figures.
-fn table(out: &mut String, columns: &[(String, &Figures)]) {
-    out.push_str("<table><tr><th></th>");
-    for (name, _) in columns {
-        let _ = write!(out, "<th>{}</th>", escape(name));
-    }
-    out.push_str("</tr>");
-    for (name, text) in ROWS {
-        let _ = write!(out, "<tr><td>{name}</td>");
-        for (_, figures) in columns {
-            let _ = write!(out, "<td>{}</td>", escape(&text(figures)));
-        }
-        out.push_str("</tr>");
-    }
-    out.push_str("</table>");
-}
-
 fn head(out: &mut String, title: &str) {
     let _ = write!(
         out,
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>{0}</title><style>{STYLE}</style><h1>{0}</h1>",
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>{0}</title><style>{STYLE}</style><h1>{0}</h1>",
         escape(title)
     );
+}
+
+fn verdict(out: &mut String, name: &str, reason: &str) {
+    let (name, reason) = (escape(name), escape(reason));
+    let _ = write!(
+        out,
+        "<p><span class=\"verdict {name}\">{name}</span> {reason}</p>"
+    );
+}
+
+fn dim(out: &mut String, text: &str) {
+    let _ = write!(out, "<p class=\"dim\">{}</p>", escape(text));
+}
+
+/// A table with a column for each set of figures. Rows that have nothing to say in
+/// any column are left out.
+fn table(out: &mut String, columns: &[(String, &Figures)]) {
+    out.push_str("<div class=\"wide\"><table><thead><tr><th></th>");
+    for (name, _) in columns {
+        let _ = write!(out, "<th>{}</th>", escape(name));
+    }
+    out.push_str("</tr></thead>");
+    for (group, rows) in GROUPS {
+        let mut written = String::new();
+        for (name, text) in *rows {
+            let cells: Vec<Option<String>> = columns.iter().map(|(_, f)| text(f)).collect();
+            if cells.iter().all(Option::is_none) {
+                continue;
+            }
+            let _ = write!(written, "<tr><td>{name}</td>");
+            for cell in cells {
+                let _ = write!(written, "<td>{}</td>", escape(&cell.unwrap_or("–".into())));
+            }
+            written.push_str("</tr>");
+        }
+        if !written.is_empty() {
+            let across = columns.len() + 1;
+            let _ = write!(
+                out,
+                "<tr class=\"group\"><td colspan=\"{across}\">{group}</td></tr>{written}"
+            );
+        }
+    }
+    out.push_str("</table></div>");
+}
+
+fn figure(out: &mut String, title: &str, names: &[&str], svg: &str) {
+    if svg.is_empty() {
+        return;
+    }
+    let _ = write!(out, "<figure><figcaption>{}", escape(title));
+    for (i, name) in names.iter().enumerate().filter(|(_, n)| !n.is_empty()) {
+        let _ = write!(
+            out,
+            "<span><i style=\"background:{}\"></i>{}</span>",
+            plot::colour(i),
+            escape(name)
+        );
+    }
+    let _ = write!(out, "</figcaption>{svg}</figure>");
 }
 
 /// The page of one run.
 pub fn page(report: &Report) -> String {
     let mut out = String::new();
     head(&mut out, &format!("Load test: {}", report.scenario));
-    let _ = write!(
-        out,
-        "<p><strong class=\"{0}\">{0}</strong>: {1}</p><p>Server: {2}</p>",
-        escape(&report.verdict),
-        escape(&report.reason),
-        escape(&report.target)
-    );
+    verdict(&mut out, &report.verdict, &report.reason);
+    let target = format!("Server: {}", report.target);
+    dim(&mut out, &target);
+    let where_it_ran = format!("{}; {}", report.machine.text(), report.placement.text());
+    dim(&mut out, &where_it_ran);
+    out.push_str("<div class=\"tiles\">");
+    for (name, text) in TILES {
+        if let Some(value) = text(&report.figures) {
+            let value = escape(&value);
+            let _ = write!(out, "<div class=\"tile\"><b>{value}</b>{name}</div>");
+        }
+    }
+    out.push_str("</div><div class=\"plots\">");
+    plots(&mut out, &[("", report)]);
+    out.push_str("</div><h2>Figures</h2>");
     let mut columns = vec![("All".to_owned(), &report.figures)];
     if report.steps.len() > 1 {
         for step in &report.steps {
@@ -119,30 +115,181 @@ pub fn page(report: &Report) -> String {
         }
     }
     table(&mut out, &columns);
-    out.push_str("<div class=\"plots\">");
-    for plot in plots(&[("", report)]) {
-        out.push_str(&plot);
-    }
-    out.push_str("</div></html>\n");
+    steps(&mut out, report);
+    threads(&mut out, report);
+    dim(&mut out, NOTES);
+    settings(&mut out, &report.settings);
+    out.push_str("</html>\n");
     out
+}
+
+/// How each step ended, when there are several or one did not hold.
+fn steps(out: &mut String, report: &Report) {
+    let told = |s: &super::Step| !s.limits_broken.is_empty() || s.disturbed.is_some();
+    if report.steps.len() < 2 && !report.steps.iter().any(told) {
+        return;
+    }
+    out.push_str(
+        "<h2>Steps</h2><div class=\"wide\"><table><tr><th>Viewers</th><th>Limits</th></tr>",
+    );
+    for step in &report.steps {
+        let mut words = step.limits_broken.clone();
+        if words.is_empty() {
+            words.push("all held".to_owned());
+        }
+        words.extend(step.inconclusive.clone());
+        words.extend(
+            step.disturbed
+                .clone()
+                .filter(|d| step.inconclusive.as_ref() != Some(d)),
+        );
+        let _ = write!(
+            out,
+            "<tr><td>{}</td><td style=\"text-align:left;white-space:normal\">{}</td></tr>",
+            step.figures.viewers,
+            escape(&words.join("; "))
+        );
+    }
+    out.push_str("</table></div>");
+}
+
+fn threads(out: &mut String, report: &Report) {
+    let Some(server) = report
+        .figures
+        .server
+        .as_ref()
+        .filter(|s| !s.threads.is_empty())
+    else {
+        return;
+    };
+    out.push_str("<h2>The server's threads</h2><div class=\"wide\"><table><tr><th>Thread</th><th>Number</th><th>Cores</th><th>Waited for a core, ms/s</th></tr>");
+    for t in &server.threads {
+        let _ = write!(
+            out,
+            "<tr><td>{}</td><td>{}</td><td>{:.3}</td><td>{:.1}</td></tr>",
+            escape(&t.name),
+            t.count,
+            t.cpu_cores,
+            t.waited_ms_per_second
+        );
+    }
+    out.push_str("</table></div>");
+}
+
+fn settings(out: &mut String, scenario: &crate::scenario::types::Scenario) {
+    // Only a number that TOML can't write would fail; then there is no text.
+    if let Ok(text) = toml::to_string(scenario) {
+        let text = escape(&text);
+        let _ = write!(
+            out,
+            "<details><summary>The scenario</summary><pre>{text}</pre></details>"
+        );
+    }
 }
 
 /// The page of several runs side by side.
 pub fn comparison(runs: &[(String, Report)]) -> String {
     let mut out = String::new();
     head(&mut out, "Load tests side by side");
-    let columns: Vec<_> = runs
+    for (name, report) in runs {
+        verdict(
+            &mut out,
+            &report.verdict,
+            &format!("{name}: {}", report.reason),
+        );
+    }
+    let named: Vec<_> = runs.iter().map(|(n, r)| (n.as_str(), r)).collect();
+    side_by_side(&mut out, &named);
+    out.push_str("</html>\n");
+    out
+}
+
+fn side_by_side(out: &mut String, named: &[(&str, &Report)]) {
+    out.push_str("<div class=\"plots\">");
+    plots(out, named);
+    out.push_str("</div><h2>Figures</h2>");
+    let columns: Vec<_> = named
         .iter()
-        .map(|(name, r)| (format!("{name} ({})", r.verdict), &r.figures))
+        .map(|(name, r)| ((*name).to_owned(), &r.figures))
+        .collect();
+    table(out, &columns);
+    dim(out, NOTES);
+}
+
+/// The page of peers that took turns.
+pub fn peers(report: &PeersReport) -> String {
+    let mut out = String::new();
+    let title = format!("Peers: {}, {} viewers", report.scenario, report.viewers);
+    head(&mut out, &title);
+    let where_it_ran = format!("{}; {}", report.machine.text(), report.placement.text());
+    dim(&mut out, &where_it_ran);
+    for (name, version) in &report.versions {
+        dim(&mut out, &format!("{name}: {version}"));
+    }
+    out.push_str("<div class=\"wide\"><table>");
+    for (i, line) in report
+        .markdown()
+        .lines()
+        .enumerate()
+        .filter(|(i, _)| *i != 1)
+    {
+        let cell = if i == 0 { "th" } else { "td" };
+        out.push_str("<tr>");
+        for text in line.trim_matches('|').split('|') {
+            let _ = write!(out, "<{cell}>{}</{cell}>", escape(text.trim()));
+        }
+        out.push_str("</tr>");
+    }
+    out.push_str("</table></div><h2>Rounds</h2><div class=\"plots\">");
+    figure(&mut out, CPU_TITLE, &[], &cpu_bars(report));
+    let last = last_round(report);
+    plots(&mut out, &last);
+    out.push_str("</div><h2>The last round</h2>");
+    let columns: Vec<_> = last
+        .iter()
+        .map(|(name, r)| ((*name).to_owned(), &r.figures))
         .collect();
     table(&mut out, &columns);
-    out.push_str("<div class=\"plots\">");
-    let named: Vec<_> = runs.iter().map(|(n, r)| (n.as_str(), r)).collect();
-    for plot in plots(&named) {
-        out.push_str(&plot);
+    out.push_str("<h2>Every turn</h2>");
+    for round in &report.rounds {
+        dim(&mut out, &round.line());
     }
-    out.push_str("</div></html>\n");
+    dim(&mut out, NOTES);
+    settings(&mut out, &report.settings);
+    out.push_str("</html>\n");
     out
+}
+
+const CPU_TITLE: &str = "CPU for each forwarded packet";
+
+/// Medians over the rounds, with each round as a dot.
+pub(super) fn cpu_bars(report: &PeersReport) -> String {
+    let bars: Vec<Bar> = report
+        .peers
+        .iter()
+        .filter_map(|peer| {
+            let rounds = report.rounds.iter().filter(|r| r.peer == peer.name);
+            Some(Bar {
+                name: peer.name.clone(),
+                value: peer.cpu_us_per_forwarded_packet?.median,
+                single: rounds.filter_map(|r| r.cpu_us()).collect(),
+            })
+        })
+        .collect();
+    plot::bars("µs", &bars)
+}
+
+/// Each server's last report.
+pub(super) fn last_round(report: &PeersReport) -> Vec<(&str, &Report)> {
+    let last = |name: &str| {
+        let mut rounds = report.rounds.iter().rev();
+        rounds.find_map(|r| r.report.as_ref().filter(|_| r.peer == name))
+    };
+    report
+        .peers
+        .iter()
+        .filter_map(|p| Some((p.name.as_str(), last(&p.name)?)))
+        .collect()
 }
 
 /// The figures of several runs side by side, as text.
@@ -152,10 +299,10 @@ pub fn comparison_text(runs: &[(String, Report)]) -> String {
         let _ = write!(out, " {:>22}", format!("{name} ({})", report.verdict));
     }
     out.push('\n');
-    for (name, text) in ROWS {
+    for (name, text) in GROUPS.iter().flat_map(|(_, rows)| *rows) {
         let _ = write!(out, "{name:36}");
         for (_, report) in runs {
-            let _ = write!(out, " {:>22}", text(&report.figures));
+            let _ = write!(out, " {:>22}", text(&report.figures).unwrap_or("–".into()));
         }
         out.push('\n');
     }
@@ -164,61 +311,75 @@ pub fn comparison_text(runs: &[(String, Report)]) -> String {
 
 type Value = fn(&Sample) -> f64;
 
-/// A plot's title, its unit, and its values by name.
+/// A plot's title, its unit, and its values by name; side by side only the first
+/// is drawn of each run.
 type Plot<'a> = (&'a str, &'a str, &'a [(&'a str, Value)]);
 
-fn plots(runs: &[(&str, &Report)]) -> Vec<String> {
-    let single: &[Plot<'_>] = &[
-        ("Viewers", "viewers", &[("viewers", |s| s.viewers as f64)]),
-        (
-            "Received",
-            "packets a second",
-            &[("packets", |s| s.packets_per_second)],
-        ),
-        (
-            "Delay",
-            "ms",
-            &[("p50", |s| s.delay_p50_ms), ("p99", |s| s.delay_p99_ms)],
-        ),
-        ("Loss", "%", &[("loss", |s| s.loss_percent)]),
-        (
-            "CPU",
-            "cores",
-            &[
-                ("generator", |s| s.generator_cores),
-                ("server", |s| s.server_cores),
-            ],
-        ),
-    ];
-    single
+const PLOTS: &[Plot<'_>] = &[
+    ("Viewers", "viewers", &[("", |s| s.viewers as f64)]),
+    ("Received", "packets/s", &[("", |s| s.packets_per_second)]),
+    (
+        "Delay",
+        "ms",
+        &[("p99", |s| s.delay_p99_ms), ("p50", |s| s.delay_p50_ms)],
+    ),
+    ("Loss", "%", &[("", |s| s.loss_percent)]),
+    (
+        "CPU",
+        "cores",
+        &[
+            ("server", |s| s.server_cores),
+            ("generator", |s| s.generator_cores),
+            ("others", |s| s.foreign_cores),
+        ],
+    ),
+    (
+        "Server's memory",
+        "MB",
+        &[("", |s| s.server_rss_bytes as f64 / 1e6)],
+    ),
+];
+
+fn plots(out: &mut String, runs: &[(&str, &Report)]) {
+    for (title, _, _) in PLOTS {
+        let (title, curves, svg) = one_plot(title, runs);
+        let names: Vec<&str> = curves.iter().map(|c| c.name.as_str()).collect();
+        figure(out, &title, &names, &svg);
+    }
+}
+
+/// A plot by its title, with the title it has for these runs.
+pub(super) fn one_plot(wanted: &str, runs: &[(&str, &Report)]) -> (String, Vec<Curve>, String) {
+    let Some((title, unit, values)) = PLOTS.iter().find(|(title, ..)| *title == wanted) else {
+        return Default::default();
+    };
+    let several = runs.len() > 1;
+    let values = if several { &values[..1] } else { values };
+    let seen = |run: &Report, value: Value| run.series.iter().any(|s| value(s) > 0.0);
+    let curves: Vec<Curve> = runs
         .iter()
-        .map(|(title, unit, values)| {
-            // Side by side, one value of each run is enough: the last, the worst.
-            let values = if runs.len() > 1 {
-                &values[values.len() - 1..]
-            } else {
-                values
-            };
-            let names: Vec<(String, Value, &Report)> = runs
+        .flat_map(|(run, report)| {
+            values
                 .iter()
-                .flat_map(|(run, report)| {
-                    values
-                        .iter()
-                        .map(move |(name, value)| (format!("{run} {name}"), *value, *report))
-                })
-                .collect();
-            let curves: Vec<Curve<'_>> = names
-                .iter()
-                .zip(COLOURS.iter().cycle())
-                .map(|((name, value, report), colour)| Curve {
-                    name,
-                    colour: *colour,
-                    points: report.series.iter().map(|s| (s.at, value(s))).collect(),
-                })
-                .collect();
-            svg(title, "seconds", unit, &curves)
+                .map(move |(name, value)| (run, report, name, value))
         })
-        .collect()
+        // A memory of 0 is none that was measured; other zeros are figures.
+        .filter(|(_, report, _, value)| *unit != "MB" || seen(report, **value))
+        .map(|(run, report, name, value)| Curve {
+            name: if several {
+                (*run).to_owned()
+            } else {
+                (*name).to_owned()
+            },
+            points: report.series.iter().map(|s| (s.at, value(s))).collect(),
+        })
+        .collect();
+    let title = match values {
+        [(name, _)] if several && !name.is_empty() => format!("{title}, {name}"),
+        _ => (*title).to_owned(),
+    };
+    let svg = plot::lines(unit, &curves);
+    (title, curves, svg)
 }
 
 #[cfg(test)]
@@ -242,15 +403,20 @@ mod tests {
         r
     }
 
+    fn stands_alone(page: &str) {
+        for outside in ["src=", "href=", "@import", "url("] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+    }
+
     #[test]
     fn a_page_needs_nothing_else_and_escapes_what_it_shows() {
         let page = page(&report());
         assert!(page.contains("a &lt;limit&gt; broke"));
+        // Memory was not measured.
         assert_eq!(page.matches("<svg").count(), 5);
         assert!(page.contains("7 of 0"));
-        for outside in ["src=", "href=", "@import"] {
-            assert!(!page.contains(outside), "{outside}");
-        }
+        stands_alone(&page);
     }
 
     #[test]
@@ -259,6 +425,16 @@ mod tests {
         let text = comparison_text(&runs);
         assert!(text.lines().next().unwrap().contains("a (fail)"));
         assert_eq!(text.matches("7 of 0").count(), 2);
-        assert_eq!(comparison(&runs).matches("<svg").count(), 5);
+        let page = comparison(&runs);
+        assert_eq!(page.matches("<svg").count(), 5);
+        assert!(page.contains("Delay, p99"));
+    }
+
+    #[test]
+    fn peers_have_a_page() {
+        let page = peers(&crate::peers::report::tests::report());
+        assert!(page.contains("3.000 (1.000–5.000)") && page.contains("round 4 weir: gone"));
+        assert_eq!(page.matches("<svg").count(), 1);
+        stands_alone(&page);
     }
 }

@@ -4,5 +4,8 @@
 pub mod figures;
 pub mod html;
 mod plot;
+pub mod results;
+mod rows;
+pub mod text;
 
 pub use figures::{Figures, Report, Sample, Step};

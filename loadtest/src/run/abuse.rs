@@ -11,7 +11,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::scenario::types::{Abuse, Scenario};
-use crate::signal::client::{HttpError, Signalling};
+use crate::signal::Api;
+use crate::signal::client::HttpError;
 
 /// Between two bytes of a slow request.
 const DRIP: Duration = Duration::from_millis(500);
@@ -22,12 +23,7 @@ pub(super) struct Abusers {
 }
 
 /// Starts them; they go on until [`Abusers::stop`].
-pub(super) fn start(
-    abuse: &Abuse,
-    target: &str,
-    signalling: &Signalling,
-    scenario: &Arc<Scenario>,
-) -> Abusers {
+pub(super) fn start(abuse: &Abuse, target: &str, api: &Api, scenario: &Arc<Scenario>) -> Abusers {
     let (stop, stopped) = watch::channel(false);
     let mut tasks = JoinSet::new();
     let place = Url::parse(target)
@@ -44,7 +40,9 @@ pub(super) fn start(
             });
         }
     }
-    if abuse.bad_tokens_per_second > 0.0 {
+    if abuse.bad_tokens_per_second > 0.0
+        && let Api::Whip(signalling) = api
+    {
         let mut every =
             tokio::time::interval(Duration::from_secs_f64(1.0 / abuse.bad_tokens_per_second));
         let (signalling, scenario) = (signalling.clone(), Arc::clone(scenario));

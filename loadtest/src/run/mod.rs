@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 
 use crate::engine::{publisher, receiver};
 use crate::measure::window::Window;
-use crate::report::{Figures, Report, Step, figures::Around};
+use crate::report::figures::{Around, Machine};
+use crate::report::{Figures, Report, Step};
 use crate::scenario::types::{Scenario, Shape};
-use crate::server::{self, Usage};
+use crate::server::{self, Placement, ServerReport, Stretch, Usage};
+use crate::signal::client::Trust;
 use crate::verdict::{self, Verdict};
 use crate::{media::MediaError, sys};
 use state::State;
@@ -31,7 +33,7 @@ const GOODBYE: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The target is no URL this tool can use.
-    #[error("bad target {0}: an http:// URL is needed")]
+    #[error("bad target {0}: an http:// or https:// URL is needed")]
     Target(String),
     /// A socket or thread could not be made.
     #[error("the generator could not start: {0}")]
@@ -70,10 +72,30 @@ pub struct Plan {
     pub target: String,
     /// Process of the server, when it runs here.
     pub pid: Option<u32>,
-    /// Bearer token for every request.
+    /// Bearer token for every request; `{room}` and `{publisher}` in it stand for
+    /// names.
     pub token: Option<String>,
+    /// How far `https` targets are trusted.
+    pub trust: Trust,
+    /// Where server and generator run, for the report.
+    pub placement: Placement,
     /// Show progress on the terminal.
     pub progress: bool,
+}
+
+impl Plan {
+    /// A scenario against a server, with nothing special.
+    pub fn new(scenario: Scenario, target: impl Into<String>) -> Self {
+        Self {
+            scenario,
+            target: target.into(),
+            pid: None,
+            token: None,
+            trust: Trust::default(),
+            placement: Placement::default(),
+            progress: false,
+        }
+    }
 }
 
 /// Runs a plan on the current tokio runtime.
@@ -115,6 +137,8 @@ pub async fn run(plan: &Plan) -> Result<Report, RunError> {
         scenario: plan.scenario.name.clone(),
         target: plan.target.clone(),
         started_at,
+        machine: Machine::here(),
+        placement: plan.placement.clone(),
         floor: None,
         figures,
         steps,
@@ -132,7 +156,7 @@ pub fn passed(report: &Report) -> bool {
 #[derive(Default)]
 struct Whole {
     around: Around,
-    server: Vec<(f64, crate::server::ServerReport)>,
+    server: Vec<(f64, ServerReport)>,
 }
 
 impl Whole {
@@ -153,17 +177,23 @@ impl Whole {
     fn figures(self, total: &(Window, Window), steps: &[Step]) -> Figures {
         // The server's rates are averaged by time; its memory is the last one.
         let seconds: f64 = self.server.iter().map(|(s, _)| s).sum();
+        let mean = |value: fn(&ServerReport) -> f64| {
+            let sum: f64 = self.server.iter().map(|(s, r)| s * value(r)).sum();
+            sum / seconds.max(1e-9)
+        };
         let server = self.server.last().map(|(_, last)| {
-            let cores = self
-                .server
-                .iter()
-                .map(|(s, r)| s * r.cpu_cores)
-                .sum::<f64>();
             let packets: u64 = steps.iter().map(|s| s.figures.received_packets).sum();
-            let mut out = last.clone();
-            out.cpu_cores = cores / seconds.max(1e-9);
-            out.cpu_us_per_forwarded_packet = cores * 1e6 / packets.max(1) as f64;
-            out
+            let cores = mean(|r| r.cpu_cores);
+            let worst = |w: f64, (_, r): &(f64, ServerReport)| w.max(r.foreign_cores_worst_second);
+            ServerReport {
+                cpu_cores: cores,
+                cpu_us_per_forwarded_packet: cores * seconds * 1e6 / packets.max(1) as f64,
+                waited_ms_per_second: mean(|r| r.waited_ms_per_second),
+                foreign_cores: mean(|r| r.foreign_cores),
+                stolen_cores: mean(|r| r.stolen_cores),
+                foreign_cores_worst_second: self.server.iter().fold(0.0, worst),
+                ..last.clone()
+            }
         });
         Figures::new(&total.0, &total.1, self.around, server)
     }
@@ -174,15 +204,18 @@ impl State<'_> {
     async fn measure(&mut self, last: bool) -> (Step, Window, Window, Around) {
         let s = &self.plan.scenario;
         self.pass(Duration::from_secs_f64(s.settle_seconds)).await;
+        // Readings stand just behind the changes of phase at both ends, so that CPU
+        // time and packets are of the same stretch.
         let joins_phase = self.next_phase();
         let (before, cpu, start) = (self.usage(), sys::process_cpu_ns(), Instant::now());
+        self.worst_second = 0.0;
         let sent_from = self.publishing();
         self.churn(Duration::from_secs_f64(s.seconds)).await;
+        let phase = self.next_phase();
+        let after = self.usage();
         let seconds = start.elapsed().as_secs_f64();
         let cpu_ns = sys::process_cpu_ns() - cpu;
-        let after = self.usage();
         let (viewers, connected) = (self.wanted, self.decoded());
-        let phase = self.next_phase();
         if last {
             self.settle_accounts().await;
         }
@@ -206,14 +239,23 @@ impl State<'_> {
             cpu_ns,
             http_errors: self.http_errors.clone(),
         };
-        let server = self.server_report(before.as_ref(), after.as_ref(), seconds, &window);
+        let stretch = Stretch {
+            seconds,
+            packets: window.received_packets,
+            sessions: self.decoded() + self.publishing(),
+            generator_ns: cpu_ns,
+        };
+        let server = self.server_report(before.as_ref(), after.as_ref(), stretch);
         let figures = Figures::new(&window, &joins, around.clone(), server);
+        let limits = verdict::broken(&figures, &self.plan.scenario.limits);
+        let disturbed = verdict::disturbed(&figures);
+        let threads = self.plan.scenario.generator.receive_threads;
         let step = Step {
-            limit_broken: verdict::broken(&figures, &self.plan.scenario.limits),
-            inconclusive: verdict::bottleneck(
-                &figures,
-                self.plan.scenario.generator.receive_threads,
-            ),
+            inconclusive: verdict::bottleneck(&figures, threads)
+                .or_else(|| verdict::excused(&limits, disturbed.as_deref())),
+            limit_broken: limits.first().map(ToString::to_string),
+            limits_broken: limits.iter().map(ToString::to_string).collect(),
+            disturbed,
             figures,
         };
         (step, window, joins, around)
@@ -227,17 +269,11 @@ impl State<'_> {
         &self,
         before: Option<&Usage>,
         after: Option<&Usage>,
-        seconds: f64,
-        window: &Window,
-    ) -> Option<crate::server::ServerReport> {
-        Some(server::difference(
-            self.idle.as_ref()?,
-            before?,
-            after?,
-            seconds,
-            window.received_packets,
-            self.decoded() + self.publishing(),
-        ))
+        stretch: Stretch,
+    ) -> Option<ServerReport> {
+        let mut report = server::difference(self.idle.as_ref()?, before?, after?, stretch);
+        report.foreign_cores_worst_second = self.worst_second;
+        Some(report)
     }
 
     /// Stops the publishers, waits for what is on its way and lets the receivers

@@ -19,10 +19,12 @@ use crate::engine::viewer::{Behaviour, NewViewer};
 use crate::engine::{Event, Mailbox, Shared, Streams, mailbox};
 use crate::measure::window::Window;
 use crate::report::Sample;
-use crate::scenario::types::{Scenario, Shape};
-use crate::server::{self, Usage};
+use crate::scenario::types::{ApiKind, Scenario, Shape};
+use crate::server::{self, Stretch, Usage};
 use crate::signal::client::Signalling;
+use crate::signal::janus::Janus;
 use crate::signal::offer::Sending;
+use crate::signal::{Api, Resource};
 use crate::sys;
 
 /// How often the run looks after timers of its own.
@@ -33,7 +35,7 @@ const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 struct Session {
     wanted: Wanted,
-    resource: Option<Url>,
+    resource: Option<Resource>,
     connected: bool,
     decoded: bool,
     /// Which receiving thread, for a viewer.
@@ -49,10 +51,12 @@ pub(super) struct State<'a> {
     pub(super) idle: Option<Usage>,
     pub(super) series: Vec<Sample>,
     pub(super) progress: Progress,
+    /// Foreign and stolen cores in the worst second of this measurement.
+    pub(super) worst_second: f64,
     /// Viewers that should be there now.
     pub(super) wanted: u32,
     scenario: Arc<Scenario>,
-    signalling: Signalling,
+    api: Api,
     local_ip: IpAddr,
     events: mpsc::UnboundedReceiver<Event>,
     joins: mpsc::UnboundedReceiver<Joined>,
@@ -70,6 +74,8 @@ pub(super) struct State<'a> {
     started: Instant,
     since_sample: (Instant, Window, u64, Option<Usage>),
     doing: &'static str,
+    /// When the measurement began, and how long it is.
+    phase_end: Option<(Instant, Duration)>,
     last_why: String,
 }
 
@@ -81,12 +87,15 @@ impl<'a> State<'a> {
         let url = Url::parse(&target).map_err(|_| bad())?;
         let host = url.host_str().ok_or_else(bad)?;
         let port = url.port_or_known_default().ok_or_else(bad)?;
-        let server: SocketAddr = (host, port)
-            .to_socket_addrs()?
-            .find(SocketAddr::is_ipv4)
-            .ok_or_else(bad)?;
-        let signalling =
-            Signalling::new(url, plan.token.clone()).map_err(|e| RunError::Http(e.to_string()))?;
+        // A URL writes IPv6 in brackets.
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let server: SocketAddr = (host, port).to_socket_addrs()?.next().ok_or_else(bad)?;
+        let (token, trust) = (plan.token.clone(), &plan.trust);
+        let api = match s.http.api {
+            ApiKind::Whip => Signalling::new(url, token, trust).map(Api::Whip),
+            ApiKind::Janus => Janus::new(url, token, trust).map(Api::Janus),
+        };
+        let api = api.map_err(|e| RunError::Http(e.to_string()))?;
         crate::wire::transport::local_fingerprint()?;
         let (event_sender, events) = mpsc::unbounded_channel();
         let shared = Shared {
@@ -116,9 +125,11 @@ impl<'a> State<'a> {
             idle: None,
             series: Vec::new(),
             progress: Progress::new(plan.progress),
+            worst_second: 0.0,
+            phase_end: None,
             wanted: 0,
             scenario: Arc::new(s.clone()),
-            signalling,
+            api,
             local_ip: join::local_ip(server)?,
             events,
             joins,
@@ -161,7 +172,7 @@ impl<'a> State<'a> {
         (video + if m.audio { 50.0 } else { 0.0 }) * seconds
     }
 
-    fn post(&mut self, room: String, publisher: String, sending: Option<Sending>) {
+    fn post(&mut self, room: u64, publisher: u64, sending: Option<Sending>) {
         let wanted = Wanted {
             id: self.next_id,
             room,
@@ -171,18 +182,18 @@ impl<'a> State<'a> {
         };
         self.next_id += 1;
         self.pending.insert(wanted.id, Instant::now());
-        let (signalling, scenario) = (self.signalling.clone(), Arc::clone(&self.scenario));
+        let (api, scenario) = (self.api.clone(), Arc::clone(&self.scenario));
         let (sender, permits) = (self.join_sender.clone(), Arc::clone(&self.permits));
         tokio::spawn(async move {
             // The semaphore is never closed.
             let Ok(_permit) = permits.acquire_owned().await else {
                 return;
             };
-            let _ = sender.send(join::join(signalling, &scenario, wanted).await);
+            let _ = sender.send(join::join(api, &scenario, wanted).await);
         });
     }
 
-    fn post_publisher(&mut self, room: String, publisher: String) {
+    fn post_publisher(&mut self, room: u64, publisher: u64) {
         let mut rng = rand::rng();
         let rids: &[&str] = match self.scenario.media.layers {
             2 => &["h", "f"],
@@ -202,9 +213,8 @@ impl<'a> State<'a> {
         let publishers = u64::from(load.rooms * load.publishers);
         let at = self.next_viewer % publishers;
         self.next_viewer += 1;
-        let room = room_name(at % u64::from(load.rooms));
-        let publisher = publisher_name(at / u64::from(load.rooms));
-        self.post(room, publisher, None);
+        let rooms = u64::from(load.rooms);
+        self.post(at % rooms, at / rooms, None);
     }
 
     /// Brings all publishers up.
@@ -212,7 +222,7 @@ impl<'a> State<'a> {
         let load = self.scenario.load.clone();
         for room in 0..load.rooms {
             for publisher in 0..load.publishers {
-                self.post_publisher(room_name(room.into()), publisher_name(publisher.into()));
+                self.post_publisher(room.into(), publisher.into());
             }
         }
         let all = u64::from(load.rooms * load.publishers);
@@ -239,6 +249,7 @@ impl<'a> State<'a> {
     /// Brings viewers up to this many, and waits until each is there or has failed.
     pub(super) async fn join_viewers(&mut self, size: u32) {
         self.doing = "joining";
+        self.phase_end = None;
         let rate = match self.scenario.ramp.shape {
             Shape::AtOnce => f64::INFINITY,
             Shape::Linear | Shape::Steps => self.scenario.ramp.joins_per_second,
@@ -276,15 +287,15 @@ impl<'a> State<'a> {
     }
 
     fn remove(&mut self, id: u64) -> Option<Session> {
-        let session = self.sessions.remove(&id)?;
+        let mut session = self.sessions.remove(&id)?;
         if session.wanted.sending.is_some() {
             self.publisher.send(publisher::Command::Remove(id));
         } else if let Some(receiver) = self.receivers.get(session.thread) {
             receiver.send(receiver::Command::Remove(id));
         }
-        if let Some(url) = session.resource.clone() {
-            let signalling = self.signalling.clone();
-            tokio::spawn(async move { signalling.delete(url).await });
+        if let Some(resource) = session.resource.take() {
+            let api = self.api.clone();
+            tokio::spawn(async move { api.end(resource).await });
         }
         Some(session)
     }
@@ -292,8 +303,9 @@ impl<'a> State<'a> {
     /// Lets time pass while sessions come and go as the scenario says.
     pub(super) async fn churn(&mut self, time: Duration) {
         self.doing = "measuring";
+        self.phase_end = Some((Instant::now(), time));
         let (churn, abuse) = (self.scenario.churn.clone(), self.scenario.abuse.clone());
-        let abusers = abuse::start(&abuse, &self.plan.target, &self.signalling, &self.scenario);
+        let abusers = abuse::start(&abuse, &self.plan.target, &self.api, &self.scenario);
         let start = Instant::now();
         let (mut viewers, mut publishers) = (0.0, 0.0);
         while start.elapsed() < time {
@@ -421,12 +433,20 @@ impl<'a> State<'a> {
         let seconds = (now - self.since_sample.0).as_secs_f64();
         let cpu = sys::process_cpu_ns();
         let usage = self.plan.pid.and_then(|pid| server::usage(pid).ok());
-        let server_cores = match (&self.since_sample.3, &usage) {
-            (Some(before), Some(after)) => {
-                server::difference(before, before, after, seconds, 0, 0).cpu_cores
-            }
-            _ => 0.0,
+        let stretch = Stretch {
+            seconds,
+            packets: self.since_sample.1.received_packets,
+            sessions: 0,
+            generator_ns: cpu - self.since_sample.2,
         };
+        let server = match (&self.since_sample.3, &usage) {
+            (Some(before), Some(after)) => server::difference(before, before, after, stretch),
+            _ => server::ServerReport::default(),
+        };
+        if self.doing == "measuring" {
+            let taken = server.foreign_cores + server.stolen_cores;
+            self.worst_second = self.worst_second.max(taken);
+        }
         let w = &self.since_sample.1;
         let (expected, lost) = (w.expected_packets as i64, w.lost_packets as i64);
         let sample = Sample {
@@ -440,10 +460,18 @@ impl<'a> State<'a> {
             } else {
                 0.0
             },
-            server_cores,
+            server_cores: server.cpu_cores,
+            server_us_per_packet: server.cpu_us_per_forwarded_packet,
+            server_rss_bytes: server.rss_bytes,
+            foreign_cores: server.foreign_cores + server.stolen_cores,
+            bits_per_second: w.received_bytes as f64 * 8.0 / seconds,
             generator_cores: (cpu - self.since_sample.2) as f64 / 1e9 / seconds,
         };
-        self.progress.show(self.doing, self.wanted, &sample);
+        let share = match self.phase_end {
+            Some((start, time)) => start.elapsed().as_secs_f64() / time.as_secs_f64(),
+            None => sample.viewers as f64 / f64::from(self.scenario.viewers().max(1)),
+        };
+        self.progress.show(self.doing, share, self.wanted, &sample);
         self.series.push(sample);
         self.since_sample.1.clear();
         self.since_sample.0 = now;
@@ -471,13 +499,13 @@ impl<'a> State<'a> {
     pub(super) async fn delete_all(&mut self, patience: Duration) {
         let mut tasks = tokio::task::JoinSet::new();
         for (_, session) in self.sessions.drain() {
-            if let Some(url) = session.resource {
-                let (signalling, permits) = (self.signalling.clone(), Arc::clone(&self.permits));
+            if let Some(resource) = session.resource {
+                let (api, permits) = (self.api.clone(), Arc::clone(&self.permits));
                 tasks.spawn(async move {
                     let Ok(_permit) = permits.acquire_owned().await else {
                         return Ok(());
                     };
-                    signalling.delete(url).await
+                    api.end(resource).await
                 });
             }
         }
@@ -495,14 +523,6 @@ impl<'a> State<'a> {
             self.pass(TICK).await;
         }
     }
-}
-
-fn room_name(i: u64) -> String {
-    format!("load-{i}")
-}
-
-fn publisher_name(i: u64) -> String {
-    format!("p{i}")
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {

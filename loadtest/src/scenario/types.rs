@@ -130,10 +130,23 @@ pub struct Churn {
     pub publishers_per_second: f64,
 }
 
+/// How sessions are brought up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ApiKind {
+    /// WHIP and WHEP.
+    Whip,
+    /// Janus's VideoRoom over REST; the target is its base, such as
+    /// `http://host:8088/janus`.
+    Janus,
+}
+
 /// Endpoints below the target; `{room}` and `{publisher}` stand for names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Http {
+    /// How the server is talked to.
+    pub api: ApiKind,
     /// WHIP endpoint.
     pub whip: String,
     /// WHEP endpoint.
@@ -291,6 +304,7 @@ impl Default for ViewerKind {
 impl Default for Http {
     fn default() -> Self {
         Self {
+            api: ApiKind::Whip,
             whip: "whip/{room}".to_owned(),
             whep: "whep/{room}".to_owned(),
             concurrency: 32,

@@ -1,10 +1,11 @@
-//! What a client needs of an answer.
+//! What a client needs of the server's description.
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::wire::stun::Role;
 use crate::wire::transport::{Credentials, Remote};
 
-/// Why an answer can't be used.
+/// Why a description can't be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AnswerError {
     /// It is no SDP.
@@ -16,17 +17,26 @@ pub enum AnswerError {
     /// Every section was refused.
     #[error("the answer refuses every section")]
     Refused,
+    /// The server's offer has nothing that we can take.
+    #[error("the offer has no {0}")]
+    Nothing(&'static str),
 }
 
-/// Reads an answer. All sections are bundled, so the first value of each
-/// attribute counts, wherever it stands.
+/// Reads an answer to an offer of ours.
 pub fn parse(text: &str) -> Result<Remote, AnswerError> {
+    read(text, Role::Controlling)
+}
+
+/// Reads a description of the server's, whose offer or answer it may be. All
+/// sections are bundled, so the first value of each attribute counts, wherever it
+/// stands.
+pub(super) fn read(text: &str, role: Role) -> Result<Remote, AnswerError> {
     if !text.starts_with("v=0") {
         return Err(AnswerError::NotSdp);
     }
     let (mut fragment, mut password, mut fingerprint, mut setup) = (None, None, None, None);
     let mut candidates: Vec<(u32, SocketAddr)> = Vec::new();
-    let (mut sections, mut refused) = (0, 0);
+    let (mut sections, mut refused, mut lite) = (0, 0, false);
     for line in text.lines() {
         if let Some(media) = line.strip_prefix("m=") {
             sections += 1;
@@ -37,6 +47,8 @@ pub fn parse(text: &str) -> Result<Remote, AnswerError> {
             password.get_or_insert(v);
         } else if let Some(v) = line.strip_prefix("a=setup:") {
             setup.get_or_insert(v);
+        } else if line == "a=ice-lite" {
+            lite = true;
         } else if let Some(v) = line.strip_prefix("a=fingerprint:") {
             if let Some(hash) = sha256(v) {
                 fingerprint.get_or_insert(hash);
@@ -51,9 +63,10 @@ pub fn parse(text: &str) -> Result<Remote, AnswerError> {
     if sections > 0 && refused == sections {
         return Err(AnswerError::Refused);
     }
-    let we_are_client = match setup {
-        Some("passive") => true,
-        Some("active") => false,
+    let we_are_client = match (setup, role) {
+        // Who may choose opens the handshake (RFC 8842 §5.3).
+        (Some("passive"), _) | (Some("actpass"), Role::Controlled) => true,
+        (Some("active"), _) => false,
         _ => return Err(AnswerError::Missing("a=setup")),
     };
     if candidates.is_empty() {
@@ -71,6 +84,8 @@ pub fn parse(text: &str) -> Result<Remote, AnswerError> {
         },
         fingerprint: fingerprint.ok_or(AnswerError::Missing("SHA-256 fingerprint"))?,
         we_are_client,
+        // A lite agent never controls (RFC 8445 §6.1.1).
+        role: if lite { Role::Controlling } else { role },
         candidates: candidates.into_iter().map(|(_, a)| a).collect(),
     })
 }
@@ -88,7 +103,8 @@ fn sha256(value: &str) -> Option<Vec<u8>> {
     bytes.filter(|b| b.len() == 32)
 }
 
-/// IPv4 UDP candidates of the first component; names and TCP are skipped.
+/// UDP candidates of the first component; names, TCP and link-local addresses,
+/// which need a zone, are skipped.
 fn candidate(value: &str) -> Option<(u32, SocketAddr)> {
     let mut words = value.split_whitespace().skip(1);
     if words.next()? != "1" || !words.next()?.eq_ignore_ascii_case("udp") {
@@ -97,7 +113,11 @@ fn candidate(value: &str) -> Option<(u32, SocketAddr)> {
     let priority = words.next()?.parse().ok()?;
     let ip: IpAddr = words.next()?.parse().ok()?;
     let port: u16 = words.next()?.parse().ok()?;
-    ip.is_ipv4().then(|| (priority, SocketAddr::new(ip, port)))
+    let usable = match ip {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(v6) => !v6.is_unicast_link_local(),
+    };
+    usable.then(|| (priority, SocketAddr::new(ip, port)))
 }
 
 #[cfg(test)]
@@ -108,7 +128,8 @@ mod tests {
         a=fingerprint:SHA-256 00:01:02:03:04:05:06:07:08:09:0A:0B:0C:0D:0E:0F:10:11:12:13:14:15:16:17:18:19:1A:1B:1C:1D:1E:FF\r\n\
         a=setup:passive\r\na=candidate:1 1 tcp 9 10.0.0.1 1 typ host tcptype passive\r\n\
         a=candidate:1 1 udp 5 10.0.0.1 7000 typ host\r\na=candidate:2 1 UDP 9 10.0.0.2 7001 typ host\r\n\
-        a=candidate:3 2 UDP 99 10.0.0.3 7002 typ host\r\na=candidate:4 1 UDP 99 x.local 7002 typ host\r\n";
+        a=candidate:3 2 UDP 99 10.0.0.3 7002 typ host\r\na=candidate:4 1 UDP 99 x.local 7002 typ host\r\n\
+        a=candidate:5 1 UDP 7 fd00::2 7003 typ host\r\na=candidate:6 1 UDP 99 fe80::2 7003 typ host\r\n";
 
     #[test]
     fn reads_what_counts() {
@@ -119,9 +140,23 @@ mod tests {
         assert!(remote.we_are_client);
         let expected: Vec<SocketAddr> = vec![
             "10.0.0.2:7001".parse().unwrap(),
+            "[fd00::2]:7003".parse().unwrap(),
             "10.0.0.1:7000".parse().unwrap(),
         ];
         assert_eq!(remote.candidates, expected);
+        assert_eq!(remote.role, Role::Controlling);
+    }
+
+    #[test]
+    fn the_offerer_controls_unless_it_is_lite() {
+        let offer = ANSWER.replace("passive\r\na=c", "actpass\r\na=c");
+        let remote = read(&offer, Role::Controlled).unwrap();
+        assert!(remote.we_are_client);
+        assert_eq!(remote.role, Role::Controlled);
+        let lite = offer.replace("v=0\r\n", "v=0\r\na=ice-lite\r\n");
+        let remote = read(&lite, Role::Controlled).unwrap();
+        assert_eq!(remote.role, Role::Controlling);
+        assert_eq!(parse(&offer), Err(AnswerError::Missing("a=setup")));
     }
 
     #[test]

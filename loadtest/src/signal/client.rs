@@ -1,20 +1,28 @@
 //! The HTTP side of a session: POST the offer, later DELETE the resource.
 
+use std::error::Error as _;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION};
-use reqwest::{Client, Url};
+use reqwest::{Certificate, Client, Url};
 
 /// Longer than any server should need; OBS gives up after 8 s.
-const POST_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const POST_TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_ANSWER: usize = 64 * 1024;
 
 /// Why signalling failed, by kind. The text is the key in reports.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum HttpError {
-    /// No TCP connection.
+    /// The name has no address.
+    Name,
+    /// Nobody listens there.
+    Refused,
+    /// No TCP connection, for another reason.
     Connect,
+    /// No TLS, or a certificate that can't be trusted.
+    Tls(String),
     /// No answer in time.
     Timeout,
     /// The connection broke, or what came is not HTTP.
@@ -23,16 +31,22 @@ pub enum HttpError {
     Status(u16),
     /// A 201 without what it must carry.
     Answer(String),
+    /// An error of an API of the server's own.
+    Api(String),
 }
 
 impl fmt::Display for HttpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Name => f.write_str("connect: unknown host"),
+            Self::Refused => f.write_str("connect: refused"),
             Self::Connect => f.write_str("connect"),
+            Self::Tls(why) => write!(f, "TLS: {why}"),
             Self::Timeout => f.write_str("timeout"),
             Self::Broken => f.write_str("broken"),
             Self::Status(code) => write!(f, "status {code}"),
             Self::Answer(why) => write!(f, "answer: {why}"),
+            Self::Api(why) => f.write_str(why),
         }
     }
 }
@@ -40,12 +54,54 @@ impl fmt::Display for HttpError {
 impl From<reqwest::Error> for HttpError {
     fn from(e: reqwest::Error) -> Self {
         if e.is_timeout() {
-            Self::Timeout
-        } else if e.is_connect() {
+            return Self::Timeout;
+        }
+        // The kind is in what the error was made of.
+        let mut cause = e.source();
+        while let Some(inner) = cause {
+            let text = inner.to_string();
+            if text.contains("dns error") {
+                return Self::Name;
+            }
+            if let Some(io) = inner.downcast_ref::<io::Error>() {
+                match io.kind() {
+                    io::ErrorKind::ConnectionRefused => return Self::Refused,
+                    // What the TLS library refuses comes as invalid data.
+                    io::ErrorKind::InvalidData if e.is_connect() => return Self::Tls(text),
+                    _ => {}
+                }
+            }
+            cause = inner.source();
+        }
+        if e.is_connect() {
             Self::Connect
         } else {
             Self::Broken
         }
+    }
+}
+
+/// How far `https` targets are trusted.
+#[derive(Debug, Clone, Default)]
+pub struct Trust {
+    /// Certificates (PEM) of authorities to trust besides the system's.
+    pub authorities: Vec<Certificate>,
+    /// Trust any certificate.
+    pub anyone: bool,
+}
+
+impl Trust {
+    /// An HTTP client that trusts so.
+    pub(super) fn client(&self, timeout: Duration) -> Result<Client, HttpError> {
+        let mut builder = Client::builder().timeout(timeout);
+        if self.anyone {
+            builder = builder.tls_danger_accept_invalid_certs(true);
+        } else if !self.authorities.is_empty() {
+            builder = builder.tls_certs_merge(self.authorities.iter().cloned());
+        }
+        builder
+            .build()
+            .map_err(|e| HttpError::Answer(format!("generator: {e}")))
     }
 }
 
@@ -54,6 +110,8 @@ impl From<reqwest::Error> for HttpError {
 pub struct Created {
     /// Where to DELETE it; `None` if the server named no place.
     pub resource: Option<Url>,
+    /// The token it was made with.
+    pub token: Option<String>,
     /// The answer.
     pub answer: String,
 }
@@ -68,17 +126,24 @@ pub struct Signalling {
 
 impl Signalling {
     /// A client of the server at `base`, with a bearer token for every request.
-    pub fn new(base: Url, token: Option<String>) -> Result<Self, HttpError> {
+    pub fn new(base: Url, token: Option<String>, trust: &Trust) -> Result<Self, HttpError> {
         Ok(Self {
-            client: Client::builder().timeout(POST_TIMEOUT).build()?,
+            client: trust.client(POST_TIMEOUT)?,
             base,
             token,
         })
     }
 
-    /// Posts an offer to a path below the base.
-    pub async fn post(&self, path: &str, offer: String) -> Result<Created, HttpError> {
-        self.post_with(path, offer, None).await
+    /// Posts an offer to a path below the base. In the token, `{room}` and
+    /// `{publisher}` stand for names, for servers that take the stream from it.
+    pub async fn post(
+        &self,
+        path: &str,
+        offer: String,
+        name: impl Fn(&str) -> String,
+    ) -> Result<Created, HttpError> {
+        let token = self.token.as_deref().map(&name);
+        self.post_with(&name(path), offer, token.as_deref()).await
     }
 
     /// The same with a token of its own.
@@ -97,7 +162,7 @@ impl Signalling {
             .post(url.clone())
             .header(CONTENT_TYPE, "application/sdp")
             .body(offer);
-        if let Some(token) = token.or(self.token.as_deref()) {
+        if let Some(token) = token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
         let mut response = request.send().await?;
@@ -119,13 +184,17 @@ impl Signalling {
         }
         let answer =
             String::from_utf8(body).map_err(|_| HttpError::Answer("not text".to_owned()))?;
-        Ok(Created { resource, answer })
+        Ok(Created {
+            resource,
+            token: token.map(str::to_owned),
+            answer,
+        })
     }
 
     /// Ends a session. Errors are told, not retried.
-    pub async fn delete(&self, resource: Url) -> Result<(), HttpError> {
+    pub async fn delete(&self, resource: Url, token: Option<&str>) -> Result<(), HttpError> {
         let mut request = self.client.delete(resource);
-        if let Some(token) = &self.token {
+        if let Some(token) = token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
         let response = request.send().await?;

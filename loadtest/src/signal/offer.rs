@@ -22,6 +22,28 @@ pub const AUDIO_MID: &str = "0";
 /// `mid` of the video section.
 pub const VIDEO_MID: &str = "1";
 
+/// Payload types of what a viewer receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Formats {
+    /// Opus.
+    pub audio: u8,
+    /// The video codec.
+    pub video: u8,
+    /// Retransmissions of it, if they were agreed on.
+    pub rtx: Option<u8>,
+}
+
+impl Formats {
+    /// Those of our own offers.
+    pub fn offered(rtx: bool) -> Self {
+        Self {
+            audio: OPUS_PT,
+            video: VIDEO_PT,
+            rtx: rtx.then_some(RTX_PT),
+        }
+    }
+}
+
 /// What to offer.
 #[derive(Debug)]
 pub struct Offer<'a> {

@@ -1,4 +1,4 @@
-//! The STUN messages of a controlling ICE agent (RFC 8489, RFC 8445).
+//! The STUN messages of an ICE agent (RFC 8489, RFC 8445).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,6 +15,7 @@ const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 const PRIORITY: u16 = 0x0024;
 const USE_CANDIDATE: u16 = 0x0025;
 const FINGERPRINT: u16 = 0x8028;
+const ICE_CONTROLLED: u16 = 0x8029;
 const ICE_CONTROLLING: u16 = 0x802A;
 /// Priority a host candidate's peer-reflexive twin would have (RFC 8445 §5.1.2.1).
 const PEER_REFLEXIVE_PRIORITY: u32 = (110 << 24) | (65_535 << 8) | 255;
@@ -25,12 +26,21 @@ pub type TransactionId = [u8; 12];
 /// What a message says.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Message {
-    /// A connectivity check.
-    Request(TransactionId),
+    /// A connectivity check, and whether it nominates its pair (RFC 8445 §8.1.1).
+    Request(TransactionId, bool),
     /// The answer to one.
     Success(TransactionId),
     /// A refusal of one.
     Error(TransactionId),
+}
+
+/// Our role towards the other agent (RFC 8445 §6.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// We choose the pair.
+    Controlling,
+    /// The other end does.
+    Controlled,
 }
 
 /// A check, which also nominates its pair if told so (RFC 8445 §7.1, §8.1.1).
@@ -38,13 +48,17 @@ pub fn binding_request(
     id: TransactionId,
     username: &str,
     password: &str,
-    tie: u64,
+    (role, tie): (Role, u64),
     nominate: bool,
 ) -> Vec<u8> {
     let mut m = begin(BINDING_REQUEST, id);
     attribute(&mut m, USERNAME, username.as_bytes());
     attribute(&mut m, PRIORITY, &PEER_REFLEXIVE_PRIORITY.to_be_bytes());
-    attribute(&mut m, ICE_CONTROLLING, &tie.to_be_bytes());
+    let attribute_of_role = match role {
+        Role::Controlling => ICE_CONTROLLING,
+        Role::Controlled => ICE_CONTROLLED,
+    };
+    attribute(&mut m, attribute_of_role, &tie.to_be_bytes());
     if nominate {
         attribute(&mut m, USE_CANDIDATE, &[]);
     }
@@ -80,6 +94,7 @@ pub fn parse(data: &[u8], password: &str) -> Option<Message> {
     }
     let id: TransactionId = header[8..20].try_into().ok()?;
     let mut at = HEADER;
+    let mut nominates = false;
     loop {
         let head = data.get(at..at + 4)?;
         let attribute = u16::from_be_bytes([head[0], head[1]]);
@@ -91,12 +106,13 @@ pub fn parse(data: &[u8], password: &str) -> Option<Message> {
             covered[2..4].copy_from_slice(&((at - HEADER + 24) as u16).to_be_bytes());
             hmac::verify(&key(password), &covered, value).ok()?;
             return match kind {
-                BINDING_REQUEST => Some(Message::Request(id)),
+                BINDING_REQUEST => Some(Message::Request(id, nominates)),
                 BINDING_SUCCESS => Some(Message::Success(id)),
                 BINDING_ERROR => Some(Message::Error(id)),
                 _ => None,
             };
         }
+        nominates |= attribute == USE_CANDIDATE;
         at += 4 + len.next_multiple_of(4);
     }
 }
@@ -158,11 +174,16 @@ mod tests {
     #[test]
     fn a_request_reads_back_only_with_its_password() {
         let id = [7; 12];
-        let m = binding_request(id, "them:us", "secretsecretsecretsecret", 1, true);
-        assert_eq!(
-            parse(&m, "secretsecretsecretsecret"),
-            Some(Message::Request(id))
-        );
+        for nominate in [true, false] {
+            let role = (Role::Controlling, 1);
+            let m = binding_request(id, "them:us", "secretsecretsecretsecret", role, nominate);
+            assert_eq!(
+                parse(&m, "secretsecretsecretsecret"),
+                Some(Message::Request(id, nominate))
+            );
+        }
+        let role = (Role::Controlled, 1);
+        let m = binding_request(id, "them:us", "secretsecretsecretsecret", role, false);
         assert_eq!(parse(&m, "another"), None);
         let mut damaged = m.clone();
         damaged[25] ^= 1;
@@ -189,7 +210,7 @@ mod tests {
 
     #[test]
     fn cut_messages_are_refused() {
-        let m = binding_request([1; 12], "a:b", "p", 1, false);
+        let m = binding_request([1; 12], "a:b", "p", (Role::Controlling, 1), false);
         for len in 0..m.len() {
             assert_eq!(parse(&m[..len], "p"), None);
         }

@@ -1,5 +1,6 @@
-//! One connection's ICE and DTLS, without sockets and clocks: a controlling
-//! agent that brings a WHIP or WHEP session up and keeps consent alive.
+//! One connection's ICE and DTLS, without sockets and clocks: an agent that
+//! brings a session up and keeps consent alive. It controls when we offered (WHIP
+//! and WHEP), and is controlled when the server did.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -11,7 +12,7 @@ use dimpl::{Config, Dtls, DtlsCertificate, Output};
 use rand::RngExt;
 
 use super::srtp::{self, Profile, Srtp};
-use super::stun::{self, Message, TransactionId};
+use super::stun::{self, Message, Role, TransactionId};
 
 /// Between checks until one is answered (RFC 8445 §14.3 allows 500 ms and less
 /// on fast links).
@@ -48,7 +49,7 @@ fn random_text(len: usize) -> String {
         .collect()
 }
 
-/// What the answer says about the server's end.
+/// What the server's description says about its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remote {
     /// The server's ICE credentials.
@@ -57,6 +58,8 @@ pub struct Remote {
     pub fingerprint: Vec<u8>,
     /// True when our end opens the DTLS handshake (the answer is `passive`).
     pub we_are_client: bool,
+    /// Our ICE role: controlling when we made the offer, or when the server is lite.
+    pub role: Role,
     /// The server's UDP candidates, best first.
     pub candidates: Vec<SocketAddr>,
 }
@@ -129,6 +132,10 @@ pub struct Transport {
     tie_breaker: u64,
     /// Checks on their way, the newest last.
     pending: VecDeque<TransactionId>,
+    /// Addresses that answered a check of ours, while we are controlled.
+    valid: Vec<SocketAddr>,
+    /// The address of the pair that the controlling server nominated.
+    nominated: Option<SocketAddr>,
     selected: Option<SocketAddr>,
     next_check: Instant,
     last_consent: Instant,
@@ -151,6 +158,8 @@ impl Transport {
             username,
             tie_breaker: rand::random(),
             pending: VecDeque::new(),
+            valid: Vec::new(),
+            nominated: None,
             selected: None,
             next_check: now,
             last_consent: now,
@@ -212,9 +221,10 @@ impl Transport {
         let password = &self.remote.credentials.password;
         // Only one pair is ever nominated: a server sends from the one that was
         // nominated last, and with several under way that is not the one we chose.
-        let nominate = self.selected.is_some() || self.remote.candidates.len() == 1;
-        let message =
-            stun::binding_request(id, &self.username, password, self.tie_breaker, nominate);
+        let nominate = self.remote.role == Role::Controlling
+            && (self.selected.is_some() || self.remote.candidates.len() == 1);
+        let role = (self.remote.role, self.tie_breaker);
+        let message = stun::binding_request(id, &self.username, password, role, nominate);
         match self.selected {
             Some(to) => {
                 self.outgoing.push_back((to, message));
@@ -238,15 +248,33 @@ impl Transport {
         data: &[u8],
     ) -> Result<Option<Event>, Failure> {
         // Requests come under our password, answers under the server's (RFC 8445 §7.2.2).
-        if let Some(Message::Request(id)) = stun::parse(data, &self.local.password) {
+        if let Some(Message::Request(id, nominates)) = stun::parse(data, &self.local.password) {
             let answer = stun::binding_success(id, from, &self.local.password);
             self.outgoing.push_back((from, answer));
+            if self.remote.role == Role::Controlled && self.selected.is_none() {
+                if nominates {
+                    self.nominated = Some(from);
+                }
+                if !self.remote.candidates.contains(&from) && self.remote.candidates.len() < 16 {
+                    // A peer-reflexive candidate (RFC 8445 §7.3.1.3), checked at once.
+                    self.remote.candidates.push(from);
+                    self.check(now);
+                }
+                return self.conclude(now);
+            }
             return Ok(None);
         }
         match stun::parse(data, &self.remote.credentials.password) {
             Some(Message::Success(id)) if self.pending.contains(&id) => {
-                self.pending.retain(|p| *p != id);
                 self.last_consent = now;
+                if self.remote.role == Role::Controlled {
+                    // One check goes to all candidates, so its id stays for the others.
+                    if !self.valid.contains(&from) && self.valid.len() < 16 {
+                        self.valid.push(from);
+                    }
+                    return self.conclude(now);
+                }
+                self.pending.retain(|p| *p != id);
                 if self.selected.is_none() {
                     self.selected = Some(from);
                     if self.remote.candidates.len() > 1 {
@@ -256,6 +284,19 @@ impl Transport {
                     return self.start_dtls(now);
                 }
                 Ok(None)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// While controlled: the nominated pair is ours once our own check of it came
+    /// back (RFC 8445 §7.3.1.5).
+    fn conclude(&mut self, now: Instant) -> Result<Option<Event>, Failure> {
+        match self.nominated {
+            Some(at) if self.selected.is_none() && self.valid.contains(&at) => {
+                self.selected = Some(at);
+                self.next_check = now + CONSENT_INTERVAL;
+                self.start_dtls(now)
             }
             _ => Ok(None),
         }
