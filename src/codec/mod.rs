@@ -11,6 +11,7 @@ mod bits;
 pub mod dependency_descriptor;
 pub mod h264;
 pub mod h265;
+pub mod layers;
 mod nal;
 pub mod opus;
 mod packet;
@@ -19,6 +20,7 @@ pub mod red;
 pub mod vp8;
 pub mod vp9;
 
+pub use layers::{Cell, FrameLayers, Grid};
 pub use packet::{PacketInfo, inspect};
 pub use picture_id::{PictureId, PictureIdLine};
 

@@ -1,5 +1,6 @@
 //! What a packet's payload tells, for every codec alike.
 
+use super::picture_id::PictureId;
 use super::{Codec, av1, h264, h265, vp8, vp9};
 
 /// What one RTP packet tells about its place in the stream. A packet that
@@ -31,6 +32,10 @@ pub struct PacketInfo {
     /// No other frame refers to this one: VP8's N bit, H.264's `nal_ref_idc` 0,
     /// the dependency descriptor's discardable indication.
     pub discardable: bool,
+    /// Refers to no earlier picture, as far as the packet tells: VP9 without P.
+    pub intra: bool,
+    /// Picture ids and where they lie in the payload.
+    pub ids: PictureIds,
     /// Picture width and height in pixels, when this packet tells them; of the
     /// largest spatial layer where a packet tells several.
     pub size: Option<(u16, u16)>,
@@ -38,6 +43,50 @@ pub struct PacketInfo {
     pub has_parameter_sets: bool,
     /// Carries the beginning of an H.264 B slice.
     pub b_frame: bool,
+}
+
+/// The picture ids of a VP8 or VP9 payload descriptor, and where they lie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PictureIds {
+    /// The picture id.
+    pub picture: Option<PictureId>,
+    /// `TL0PICIDX`.
+    pub tl0: Option<u8>,
+    /// Where the picture id lies; a descriptor is some twenty bytes at most.
+    picture_at: u8,
+    tl0_at: u8,
+}
+
+impl PictureIds {
+    pub(super) fn new(
+        picture: Option<PictureId>,
+        picture_at: usize,
+        tl0: Option<u8>,
+        tl0_at: usize,
+    ) -> Self {
+        Self {
+            picture,
+            tl0,
+            picture_at: picture_at as u8,
+            tl0_at: tl0_at as u8,
+        }
+    }
+
+    /// Writes both ids, moved by these, into the payload that they were read from:
+    /// what is not there is not added, and a 7-bit picture id keeps 7 bits.
+    #[inline]
+    pub fn write_moved(&self, payload: &mut [u8], picture: u16, tl0: u8) {
+        if let Some(id) = self.picture {
+            let at = usize::from(self.picture_at);
+            let moved = id.value.wrapping_add(picture) & 0x7fff;
+            vp8::write_picture_id(payload, at, id.wide, moved);
+        }
+        if let Some(value) = self.tl0
+            && let Some(byte) = payload.get_mut(usize::from(self.tl0_at))
+        {
+            *byte = value.wrapping_add(tl0);
+        }
+    }
 }
 
 /// Reads what the payload of one RTP packet tells. `payload` is what follows

@@ -1,6 +1,6 @@
 //! VP8 over RTP (RFC 7741).
 
-use super::packet::{PacketInfo, checked_size};
+use super::packet::{PacketInfo, PictureIds, checked_size};
 use super::picture_id::PictureId;
 
 /// A VP8 payload descriptor (RFC 7741 §4.2).
@@ -72,6 +72,16 @@ impl Descriptor {
         Some(d)
     }
 
+    /// The ids for rewriting.
+    pub fn ids(&self) -> PictureIds {
+        PictureIds::new(
+            self.picture_id,
+            self.picture_id_at,
+            self.tl0_pic_idx,
+            self.tl0_at,
+        )
+    }
+
     /// The payload begins a frame.
     pub fn starts_frame(&self) -> bool {
         self.starts_partition && self.partition == 0
@@ -125,6 +135,7 @@ pub fn inspect(payload: &[u8], marker: bool) -> PacketInfo {
         temporal,
         switch_up,
         discardable: d.non_reference,
+        ids: d.ids(),
         size: if keyframe { keyframe_size(frame) } else { None },
         ..PacketInfo::default()
     }

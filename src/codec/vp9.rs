@@ -1,7 +1,7 @@
 //! VP9 over RTP (RFC 9628).
 
 use super::bits::BitReader;
-use super::packet::{PacketInfo, checked_size};
+use super::packet::{PacketInfo, PictureIds, checked_size};
 use super::picture_id::PictureId;
 use super::vp8::write_picture_id;
 
@@ -218,6 +218,8 @@ pub fn inspect(payload: &[u8]) -> PacketInfo {
         spatial: layers.spatial,
         temporal: layers.temporal,
         switch_up: layers.switch_up,
+        intra: !d.inter_picture,
+        ids: PictureIds::new(d.picture_id, d.picture_id_at, d.tl0_pic_idx, d.tl0_at),
         size,
         ..PacketInfo::default()
     }
