@@ -326,6 +326,7 @@ impl Descriptor {
 #[derive(Clone, Debug, Default)]
 pub struct Reader {
     kept: Option<Box<Kept>>,
+    version: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -358,6 +359,9 @@ impl Reader {
         match &mut self.kept {
             Some(kept) if (1..=LATE_FRAMES).contains(&kept.frame.wrapping_sub(frame)) => {}
             Some(kept) => {
+                if kept.structure != structure {
+                    self.version = self.version.wrapping_add(1).max(1);
+                }
                 **kept = Kept {
                     structure,
                     frame,
@@ -365,6 +369,7 @@ impl Reader {
                 };
             }
             None => {
+                self.version = self.version.wrapping_add(1).max(1);
                 self.kept = Some(Box::new(Kept {
                     structure,
                     frame,
@@ -378,6 +383,11 @@ impl Reader {
     /// The structure in use.
     pub fn structure(&self) -> Option<&Structure> {
         self.kept.as_ref().map(|k| &k.structure)
+    }
+
+    /// Counts the structures: the same as long as the same one is in use; 0 without any.
+    pub fn version(&self) -> u32 {
+        self.version
     }
 
     /// Which decode targets the sender produces, bit 0 for the first; 0 without a structure.

@@ -239,6 +239,17 @@ impl Grid {
             .unwrap_or(Cell::ALL)
     }
 
+    /// The decode targets that are whole for who gets `cell`, bit 0 for the first.
+    pub fn targets_within(&self, structure: &Structure, cell: Cell) -> u32 {
+        (0..structure.targets())
+            .filter(|target| {
+                structure
+                    .target_layers(*target)
+                    .is_some_and(|(s, t)| self.holds(cell, Cell::new(s, t)))
+            })
+            .fold(0, |mask, target| mask | 1 << target)
+    }
+
     /// Every frame of `lower` is sent to who gets `upper`.
     pub fn holds(&self, upper: Cell, lower: Cell) -> bool {
         let upper = if upper == Cell::ALL {

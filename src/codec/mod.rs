@@ -21,7 +21,7 @@ pub mod vp8;
 pub mod vp9;
 
 pub use layers::{Cell, FrameLayers, Grid};
-pub use packet::{PacketInfo, inspect};
+pub use packet::{PacketInfo, PictureIds, inspect};
 pub use picture_id::{PictureId, PictureIdLine};
 
 /// A codec that Weir forwards.

@@ -195,6 +195,10 @@ pub struct OutgoingHeader<'a> {
     pub timestamp: u32,
     /// The slot's SSRC.
     pub ssrc: u32,
+    /// The payload is padding alone (RFC 3550 §5.1).
+    pub padding: bool,
+    /// A dependency descriptor in place of the packet's own.
+    pub dependency: Option<&'a [u8]>,
     /// `a=mid`, sent until the viewer's first report shows that it knows the SSRC.
     pub mid: Option<&'a [u8]>,
     /// 24-bit 6.18 fixed point seconds.
@@ -241,6 +245,11 @@ impl OutgoingIds {
         self.transport_cc.is_some()
     }
 
+    /// The viewer reads dependency descriptors.
+    pub fn has_dependency(&self) -> bool {
+        self.dependency.is_some()
+    }
+
     /// The viewer reads absolute send times.
     pub fn has_abs_send_time(&self) -> bool {
         self.abs_send_time.is_some()
@@ -263,13 +272,14 @@ pub fn write(
     passed: &PassedExtensions,
 ) -> Option<usize> {
     let (fixed, rest) = out.split_first_chunk_mut::<12>()?;
-    fixed[0] = 0x80;
+    fixed[0] = if header.padding { 0xa0 } else { 0x80 };
     fixed[1] = header.payload_type | if header.marker { 0x80 } else { 0 };
     fixed[2..4].copy_from_slice(&header.sequence.to_be_bytes());
     fixed[4..8].copy_from_slice(&header.timestamp.to_be_bytes());
     fixed[8..12].copy_from_slice(&header.ssrc.to_be_bytes());
 
-    let long = (ids.dependency.is_some() && passed.dependency.len() > 16)
+    let dependency = header.dependency.unwrap_or(&passed.dependency);
+    let long = (ids.dependency.is_some() && dependency.len() > 16)
         || (ids.color_space.is_some() && passed.color_space.len() > 16);
     let (extension, body) = rest.split_first_chunk_mut::<4>()?;
     let mut writer = ElementWriter {
@@ -301,7 +311,7 @@ pub fn write(
     }
     for (id, value) in [
         (ids.capture_time, &passed.capture_time[..]),
-        (ids.dependency, &passed.dependency[..]),
+        (ids.dependency, dependency),
         (ids.color_space, &passed.color_space[..]),
     ] {
         if let Some(id) = id
@@ -370,6 +380,8 @@ mod tests {
             sequence: 4711,
             timestamp: 90_000,
             ssrc: 0x1234_5678,
+            padding: false,
+            dependency: None,
             mid: Some(b"0"),
             abs_send_time: Some(0x01_02_03),
             transport_sequence: Some(77),

@@ -11,7 +11,7 @@ use super::header::{ClearHeader, ExtensionIds, PassedExtensions};
 use super::nack::{NackSender, NackTracker};
 use super::negotiate::MediaSection;
 use super::setup::engine_mid;
-use crate::codec::{self, red};
+use crate::codec::{self, FrameLayers, red};
 use crate::control::messages::TrackRepair;
 use crate::net::{Path, SendArena};
 use crate::room::{Packet, SenderClock};
@@ -280,6 +280,8 @@ impl Ingress {
                 red_primary,
                 codec,
                 info,
+                layers: FrameLayers::default(),
+                structure: 0,
                 entry: false,
                 needs_parameter_sets: false,
                 passed,

@@ -4,12 +4,15 @@ use std::time::{Duration, Instant};
 
 use super::health::Health;
 use super::keyframe_request::KeyframeRequester;
+use super::ladder::Rung;
+use super::meter::LayerMeter;
 use super::packet::Packet;
 use super::ring::PacketRing;
 use super::stats::EncodingStats;
-use crate::codec::{Codec, h264, h265};
+use crate::codec::dependency_descriptor::{MAX_SPATIAL, Reader};
+use crate::codec::{Cell, Codec, FrameLayers, Grid, h264, h265, vp9};
 use crate::control::messages::{EncodingSnapshot, LayerSnapshot};
-use crate::units::MediaKind;
+use crate::units::{Bitrate, MediaKind};
 
 /// A packet this far ahead of the newest one is not on its line any more: the
 /// publisher started over, and viewers must not ask for what lies between.
@@ -99,12 +102,30 @@ pub struct Encoding {
     pub keyframes: KeyframeRequester,
     /// Picture size, from the newest keyframe that told it.
     pub size: Option<(u16, u16)>,
+    /// How many slots in this worker get it or wait for it.
+    pub viewers: u32,
+    /// How many pictures of its track had come with its newest packet.
+    pub heard_at: u32,
+    /// Its layers.
+    pub grid: Grid,
+    /// The template structure of its dependency descriptors.
+    pub descriptors: Reader,
     /// RTP to wall clock.
     pub clock: Option<SenderClock>,
     /// Parameter sets, where the codec has them.
     pub parameter_sets: ParameterSets,
     /// What tells of the publisher's set-up.
     pub health: Health,
+    /// What each choice of layers takes.
+    meter: LayerMeter,
+    /// Picture size of each spatial layer, where told.
+    sizes: [Option<(u16, u16)>; MAX_SPATIAL],
+    /// The highest layers seen, of streams without descriptors.
+    seen: (u8, u8),
+    /// Timestamp and first frame number of the newest picture.
+    picture: Option<(u32, u16)>,
+    /// Moving rate of all of it.
+    rate: f64,
     codec: Option<Codec>,
     parameter_sets_timestamp: Option<u32>,
     entry_timestamp: Option<u32>,
@@ -124,6 +145,15 @@ impl Encoding {
             stats: EncodingStats::default(),
             keyframes: KeyframeRequester::default(),
             size: None,
+            viewers: 0,
+            heard_at: 0,
+            grid: Grid::default(),
+            descriptors: Reader::default(),
+            meter: LayerMeter::default(),
+            sizes: [None; MAX_SPATIAL],
+            seen: (0, 0),
+            picture: None,
+            rate: 0.0,
             clock: None,
             parameter_sets: ParameterSets::None,
             health: Health::default(),
@@ -165,13 +195,26 @@ impl Encoding {
     }
 
     /// Takes a packet in: measures it and completes what only its
-    /// neighbours can tell. Returns true when the picture size changed.
+    /// neighbours can tell. Returns true when the picture size or the layers changed.
     pub fn absorb(&mut self, packet: &mut Packet) -> bool {
         if self.codec != Some(packet.codec) {
             self.codec = Some(packet.codec);
             self.parameter_sets = ParameterSets::for_codec(packet.codec);
             self.size = None;
             self.ring.clear();
+            self.descriptors.reset();
+            self.sizes = [None; MAX_SPATIAL];
+            self.seen = (0, 0);
+            self.set_grid(Grid::default(), packet.arrival);
+        }
+        let grid_changed = packet.codec.kind() == MediaKind::Video && self.read_layers(packet);
+        if self.grid.is_layered() {
+            self.meter.count(
+                &self.grid,
+                &packet.layers,
+                &packet.info,
+                packet.payload.len(),
+            );
         }
         self.stats.count(
             packet.arrival,
@@ -212,7 +255,132 @@ impl Encoding {
                 self.size = Some(size);
                 true
             }
-            _ => false,
+            _ => grid_changed,
+        }
+    }
+
+    /// Finds a packet's place among the layers; what a dependency descriptor says goes ahead
+    /// of the payload, which may be encrypted. True when the stream's layers changed.
+    fn read_layers(&mut self, packet: &mut Packet) -> bool {
+        if packet.passed.dependency.is_empty() {
+            return self.read_layer_ids(packet);
+        }
+        let Ok(d) = self.descriptors.read(&packet.passed.dependency) else {
+            return false; // its structure has not come yet, or is gone
+        };
+        let Some(structure) = self.descriptors.structure() else {
+            return false;
+        };
+        let first = match self.picture {
+            Some((timestamp, first)) if timestamp == packet.timestamp => first,
+            _ => d.frame_number,
+        };
+        self.picture = Some((packet.timestamp, first));
+        packet.layers = FrameLayers::from_descriptor(&d, structure, first);
+        packet.structure = self.descriptors.version();
+        let told = d.packet_info();
+        let info = &mut packet.info;
+        info.starts_keyframe = told.starts_keyframe;
+        info.keyframe = told.keyframe;
+        info.starts_frame = told.starts_frame;
+        info.ends_frame = told.ends_frame;
+        (info.spatial, info.temporal) = (told.spatial, told.temporal);
+        if !d.has_structure {
+            return false;
+        }
+        let layers = structure.spatial_layers();
+        for (spatial, size) in (0..layers).zip(&mut self.sizes) {
+            *size = structure.resolution(spatial);
+        }
+        info.size = info.size.or(structure.resolution(layers.saturating_sub(1)));
+        let grid = Grid::of_structure(structure);
+        self.set_grid(grid, packet.arrival)
+    }
+
+    fn read_layer_ids(&mut self, packet: &mut Packet) -> bool {
+        // Pictures that no other refers to can be left out like a temporal layer.
+        if packet.codec == Codec::H264 && packet.info.discardable {
+            packet.info.temporal = packet.info.temporal.max(1);
+            packet.info.switch_up = true;
+        }
+        packet.layers = FrameLayers::from_ids(packet.codec, &packet.info);
+        let info = &packet.info;
+        if packet.codec == Codec::Vp9
+            && info.keyframe
+            && let Some(structure) =
+                vp9::Descriptor::parse(&packet.payload).and_then(|d| d.structure)
+        {
+            let told = structure.sizes.unwrap_or_default();
+            for (spatial, (size, told)) in self.sizes.iter_mut().zip(told).enumerate() {
+                let is_there = spatial < usize::from(structure.spatial_layers);
+                *size = (is_there && told.0 > 0 && told.1 > 0).then_some(told);
+            }
+        }
+        if packet.codec == Codec::Av1 {
+            return false;
+        }
+        let seen = (
+            self.seen.0.max(info.spatial),
+            self.seen.1.max(info.temporal),
+        );
+        if seen == self.seen {
+            return false;
+        }
+        self.seen = seen;
+        self.set_grid(Grid::of_ids(seen.0, seen.1), packet.arrival)
+    }
+
+    fn set_grid(&mut self, grid: Grid, now: Instant) -> bool {
+        let changed = self.grid != grid;
+        if changed {
+            self.grid = grid;
+            self.meter.reset(now);
+        }
+        changed
+    }
+
+    /// Ends a second of measuring.
+    pub fn roll(&mut self, now: Instant) {
+        self.stats.roll(now);
+        let newest = self.stats.bitrate().0 as f64;
+        self.rate = if self.rate > 0.0 && newest > 0.0 {
+            self.rate * 0.6 + newest * 0.4
+        } else {
+            newest
+        };
+        if self.grid.is_layered() {
+            self.meter.roll(now);
+        }
+    }
+
+    /// Adds what can be chosen of it, lowest first; `index` is its own.
+    pub fn rungs(&self, index: u8, out: &mut Vec<Rung>) {
+        let whole = Rung {
+            encoding: index,
+            cell: Cell::ALL,
+            spatial: 0,
+            temporal: 0,
+            bitrate: Bitrate(self.rate as u64),
+            size: self.size,
+            frame_rate: self.stats.frame_rate(),
+        };
+        let sent = self.grid.known & self.meter.active();
+        if !self.grid.is_layered() || sent == 0 {
+            return out.push(whole);
+        }
+        let top = self.grid.top();
+        for cell in Cell::each().filter(|c| sent & c.bit() != 0) {
+            let all = cell == top && self.grid.top_is_all();
+            let size = self.sizes.get(usize::from(cell.spatial()));
+            out.push(Rung {
+                cell: if all { Cell::ALL } else { cell },
+                spatial: cell.spatial(),
+                temporal: cell.temporal(),
+                bitrate: self.meter.bitrate(cell),
+                size: size.copied().flatten().or(self.size),
+                frame_rate: self.meter.frame_rate(cell),
+                ..whole
+            });
         }
     }
 
@@ -220,7 +388,20 @@ impl Encoding {
     /// ranked by the order or the names of their rids.
     pub fn rank(&self) -> (u32, u64) {
         let pixels = self.size.map_or(0, |(w, h)| u32::from(w) * u32::from(h));
-        (pixels, self.stats.bitrate().0)
+        (pixels, self.rate as u64)
+    }
+
+    fn layers(&self) -> Vec<LayerSnapshot> {
+        let mut rungs = Vec::new();
+        self.rungs(0, &mut rungs);
+        let layers = rungs.into_iter().map(|rung| LayerSnapshot {
+            spatial: rung.spatial,
+            temporal: rung.temporal,
+            bitrate: rung.bitrate,
+            size: rung.size,
+            frame_rate: rung.frame_rate,
+        });
+        layers.collect()
     }
 
     /// The row the API shows.
@@ -236,13 +417,7 @@ impl Encoding {
             lost: self.stats.lost(),
             loss: self.stats.loss(),
             keyframe_interval: self.keyframe_interval,
-            layers: vec![LayerSnapshot {
-                spatial: 0,
-                temporal: 0,
-                bitrate: self.stats.bitrate(),
-                size: self.size,
-                frame_rate: self.stats.frame_rate(),
-            }],
+            layers: self.layers(),
             health: self.health.snapshot(
                 now,
                 self.parameter_sets.is_needed() && !self.parameter_sets.is_complete(),
@@ -278,7 +453,7 @@ mod tests {
         for seq in 0..100 {
             small.absorb(&mut packet(seq, 0));
         }
-        small.stats.roll(now + Duration::from_secs(1));
+        small.roll(now + Duration::from_secs(1));
         assert!(large.rank() > small.rank());
     }
 }

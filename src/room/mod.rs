@@ -4,7 +4,9 @@ pub mod doctor;
 pub mod encoding;
 pub mod health;
 pub mod keyframe_request;
+pub mod ladder;
 pub mod membership;
+pub mod meter;
 pub mod packet;
 pub mod ring;
 pub mod stats;
@@ -13,6 +15,7 @@ pub(crate) mod testing;
 pub mod track;
 
 pub use encoding::{Encoding, SenderClock};
+pub use ladder::{Ladder, Rung};
 pub use membership::{Publication, Room};
 pub use packet::Packet;
 pub use track::{Format, RemoteSubscriber, Source, Subscriber, Track, TrackKey};

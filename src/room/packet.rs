@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::codec::{Codec, PacketInfo};
+use crate::codec::{Codec, FrameLayers, PacketInfo};
 use crate::peer::header::PassedExtensions;
 
 /// An authentic RTP packet, parsed once. Cloning it copies a handle on the
@@ -26,6 +26,11 @@ pub struct Packet {
     pub codec: Codec,
     /// What the payload says about its frame.
     pub info: PacketInfo,
+    /// What its frame is to each choice of layers.
+    pub layers: FrameLayers,
+    /// Which of the encoding's template structures its dependency descriptor
+    /// belongs to; 0 without one.
+    pub structure: u32,
     /// First packet of a frame from which a decoder can start.
     pub entry: bool,
     /// The entry frame comes without the parameter sets that it needs; the

@@ -9,10 +9,6 @@ use crate::units::Bitrate;
 /// two seconds still count.
 pub const INACTIVE_AFTER: Duration = Duration::from_millis(2_500);
 
-/// A simulcast layer without a packet for this long gives way to another one
-/// that is alive: encoders send their layers at one pace, so it is no pause.
-pub const LAYER_DEAD_AFTER: Duration = Duration::from_secs(1);
-
 /// Counters and one-second measurements of one encoding.
 #[derive(Debug, Default)]
 pub struct EncodingStats {
@@ -98,10 +94,9 @@ impl EncodingStats {
             .is_some_and(|last| now.saturating_duration_since(last) < INACTIVE_AFTER)
     }
 
-    /// A packet came within [`LAYER_DEAD_AFTER`].
-    pub fn is_fresh(&self, now: Instant) -> bool {
-        self.last_packet
-            .is_some_and(|last| now.saturating_duration_since(last) < LAYER_DEAD_AFTER)
+    /// How long nothing has come; `None` when nothing ever came.
+    pub fn silence(&self, now: Instant) -> Option<Duration> {
+        Some(now.saturating_duration_since(self.last_packet?))
     }
 
     /// Payload rate over the last window.

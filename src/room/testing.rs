@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::packet::Packet;
-use crate::codec::{Codec, PacketInfo};
+use crate::codec::{Codec, FrameLayers, PacketInfo};
 use crate::peer::header::PassedExtensions;
 
 fn start() -> Instant {
@@ -23,6 +23,8 @@ pub fn packet(seq: u64, timestamp: u32) -> Packet {
         red_primary: None,
         codec: Codec::Vp8,
         info: PacketInfo::default(),
+        layers: FrameLayers::default(),
+        structure: 0,
         entry: false,
         needs_parameter_sets: false,
         passed: PassedExtensions::default(),

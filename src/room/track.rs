@@ -1,13 +1,26 @@
 //! A participant's audio or video as one worker knows it: where it comes
 //! from, its encodings, and who gets it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::encoding::Encoding;
+use super::ladder::Ladder;
 use super::packet::Packet;
+use super::stats::INACTIVE_AFTER;
 use crate::codec::Codec;
 use crate::control::messages::{TrackRepair, TrackSnapshot};
 use crate::units::{MediaKind, ParticipantId, RoomId, WorkerId};
+
+/// Encodings are looked at this often for one that fell silent.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// An encoding is silent when nothing came of it for this long while the others
+/// of its track went on.
+const SILENT_AFTER: Duration = Duration::from_millis(400);
+
+/// How many pictures of the others that takes: at a picture a second, nothing
+/// for 400 ms says nothing.
+const SILENT_PICTURES: u32 = 6;
 
 /// Names a track in every worker, over reconnects of its publisher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -67,6 +80,15 @@ pub enum Source {
     },
 }
 
+/// Packets come of the encoding, as far as those of the others tell.
+fn is_alive(encoding: &Encoding, now: Instant, pictures: u32) -> bool {
+    let missed = pictures.wrapping_sub(encoding.heard_at);
+    let silent = encoding.stats.silence(now);
+    silent.is_some_and(|silent| {
+        silent < SILENT_AFTER || silent < INACTIVE_AFTER && missed < SILENT_PICTURES
+    })
+}
+
 /// See the module's description.
 #[derive(Debug)]
 pub struct Track {
@@ -84,8 +106,8 @@ pub struct Track {
     pub current_format: Option<u8>,
     /// One without simulcast, one a layer with it.
     pub encodings: Vec<Encoding>,
-    /// The encoding that viewers get: the best that is alive.
-    pub best: Option<u8>,
+    /// What viewers can choose from.
+    pub ladder: Ladder,
     /// Viewers in this worker.
     pub subscribers: Vec<Subscriber>,
     /// Workers with viewers of a local track.
@@ -94,6 +116,12 @@ pub struct Track {
     pub pending: Vec<(u8, Packet)>,
     /// It is in the worker's list of tracks to fan out.
     pub queued: bool,
+    /// It is in the worker's list of tracks with a keyframe wanted.
+    pub hungry: bool,
+    /// Pictures of all encodings together.
+    pictures: u32,
+    /// When the encodings were last looked at for a silent one.
+    looked: Option<Instant>,
 }
 
 impl Track {
@@ -107,11 +135,14 @@ impl Track {
             formats: Vec::new(),
             current_format: None,
             encodings: Vec::new(),
-            best: None,
+            ladder: Ladder::default(),
             subscribers: Vec::new(),
             remote_subscribers: Vec::new(),
             pending: Vec::new(),
             queued: false,
+            hungry: false,
+            pictures: 0,
+            looked: None,
         }
     }
 
@@ -130,7 +161,7 @@ impl Track {
         self.formats = formats;
         self.current_format = None;
         self.pending.clear();
-        self.best = None;
+        self.ladder.clear();
         let kind = self.key.kind;
         self.encodings = if rids.is_empty() {
             vec![Encoding::new(kind, None)]
@@ -139,14 +170,14 @@ impl Track {
                 .map(|rid| Encoding::new(kind, Some(rid.clone())))
                 .collect()
         };
-        if self.encodings.len() == 1 {
-            self.best = Some(0);
-        }
         // Parameter sets may come with the offer and never again.
         if let Some(format) = self.formats.first() {
             for encoding in &mut self.encodings {
                 encoding.offer_parameter_sets(format.codec, &format.fmtp);
             }
+        }
+        if self.encodings.len() == 1 {
+            self.ladder.update(&self.encodings, |_| true);
         }
     }
 
@@ -159,7 +190,7 @@ impl Track {
         self.encodings.clear();
         self.formats.clear();
         self.current_format = None;
-        self.best = None;
+        self.ladder.clear();
     }
 
     /// Nobody publishes it and nobody waits for it.
@@ -191,13 +222,24 @@ impl Track {
             return false;
         };
         let changed = entry.absorb(&mut packet);
+        if packet.info.starts_frame {
+            self.pictures = self.pictures.wrapping_add(1);
+        }
+        entry.heard_at = self.pictures;
+        let now = packet.arrival;
         if self.current_format != Some(packet.format) {
             self.current_format = Some(packet.format);
         }
-        if changed || self.best.is_none() {
-            self.choose_best(packet.arrival);
-        }
         self.pending.push((encoding, packet));
+        let look = self.encodings.len() > 1
+            && (!self.ladder.has(encoding)
+                || self
+                    .looked
+                    .is_none_or(|at| now.saturating_duration_since(at) >= LOOK_EVERY));
+        if changed || look {
+            self.looked = Some(now);
+            self.rank(now);
+        }
         true
     }
 
@@ -214,35 +256,23 @@ impl Track {
     /// the memory for segments.
     pub fn roll(&mut self, now: Instant, cache: usize) {
         for encoding in &mut self.encodings {
-            encoding.stats.roll(now);
+            encoding.roll(now);
             encoding.ring.tend(now, cache);
             encoding.health.roll();
         }
-        self.choose_best(now);
+        self.rank(now);
     }
 
-    /// Ranks the encodings that are alive. The chosen one is kept while it is
-    /// as large as any other: only a larger picture or its death moves viewers,
-    /// since each move costs a keyframe.
-    fn choose_best(&mut self, now: Instant) {
-        if self.encodings.len() < 2 {
-            return;
-        }
-        let alive = |e: &Encoding| e.stats.is_fresh(now);
-        let best = (0u8..)
-            .zip(&self.encodings)
-            .filter(|(_, e)| alive(e))
-            .max_by_key(|(_, e)| e.rank());
-        let Some((index, candidate)) = best else {
-            return; // all paused: stay, so that the first to return goes on
+    /// Ranks the encodings that are alive.
+    fn rank(&mut self, now: Instant) {
+        let (encodings, pictures) = (&self.encodings, self.pictures);
+        let only = encodings.len() == 1;
+        let is_alive = |index: u8| {
+            encodings
+                .get(usize::from(index))
+                .is_some_and(|e| only || is_alive(e, now, pictures))
         };
-        let current = self
-            .best
-            .and_then(|i| self.encodings.get(usize::from(i)))
-            .filter(|e| alive(e));
-        if current.is_none_or(|c| candidate.rank().0 > c.rank().0) {
-            self.best = Some(index);
-        }
+        self.ladder.update(encodings, is_alive);
     }
 
     /// The row the API shows.
@@ -284,13 +314,13 @@ mod tests {
     #[test]
     fn the_largest_layer_is_best_whatever_its_name() {
         let mut track = track(&["0", "1", "2"]);
-        assert_eq!(track.best, None);
+        assert_eq!(track.ladder.best(), None);
         track.ingest(2, keyframe_sized(1, 0, (320, 180)));
-        assert_eq!(track.best, Some(2));
+        assert_eq!(track.ladder.best(), Some(2));
         track.ingest(0, keyframe_sized(1, 0, (1280, 720)));
-        assert_eq!(track.best, Some(0));
+        assert_eq!(track.ladder.best(), Some(0));
         track.ingest(1, keyframe_sized(1, 0, (640, 360)));
-        assert_eq!(track.best, Some(0));
+        assert_eq!(track.ladder.best(), Some(0));
     }
 
     #[test]
@@ -305,7 +335,7 @@ mod tests {
             track.ingest(0, first.clone());
             track.roll(first.arrival, SEGMENT_BYTES);
         }
-        assert_eq!(track.best, Some(0));
+        assert_eq!(track.ladder.best(), Some(0));
     }
 
     #[test]

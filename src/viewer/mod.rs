@@ -1,9 +1,10 @@
 //! A viewer: what it watches, its slots, and what goes out to it.
 //!
-//! [`select`] decides which source flows (a state machine), [`mod@line`] where its
+//! [`allocate`] chooses among what there is (a pure function), [`select`] decides which source flows (a state machine), [`mod@line`] where its
 //! packets go on the viewer's own line (arithmetic), [`slot`] does both for
 //! one section.
 
+pub mod allocate;
 pub mod formats;
 pub mod line;
 pub mod repair;
@@ -50,7 +51,13 @@ pub struct Viewer {
     /// The estimate at which the next layer of use would be taken, all slots together;
     /// `None` when there is nothing better to take.
     pub probe_target: Option<Bitrate>,
+    /// The estimate that layers were last chosen for.
+    pub allocated_for: Option<Bitrate>,
 }
+
+/// Layers are chosen anew at once when the estimate moved by more than this share, in percent;
+/// else they are within a second.
+const MATERIAL: u64 = 5;
 
 impl Viewer {
     /// A viewer whose transport is not up yet.
@@ -68,6 +75,17 @@ impl Viewer {
             nacked: 0,
             estimate: None,
             probe_target: None,
+            allocated_for: None,
+        }
+    }
+
+    /// The estimate has moved so far that layers have to be chosen anew.
+    pub fn estimate_moved(&self) -> bool {
+        match (self.allocated_for, self.estimate) {
+            (Some(before), Some(now)) => {
+                before.0.abs_diff(now.0).saturating_mul(100) > before.0.saturating_mul(MATERIAL)
+            }
+            (before, now) => before != now,
         }
     }
 

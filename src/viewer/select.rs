@@ -3,6 +3,7 @@
 //! without what it refers to.
 
 use super::line::SourceId;
+use crate::codec::{Cell, FrameLayers, Grid};
 
 /// What a slot does with its sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -95,6 +96,156 @@ impl Selection {
     }
 }
 
+/// Which layers of the source that flows are sent.
+///
+/// Layers are let go at the next picture, and taken on only with a frame from which
+/// they can be decoded: a keyframe, or one that says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Layers {
+    current: Cell,
+    target: Cell,
+}
+
+/// What the layers aimed at wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaited {
+    /// Nothing: they flow.
+    Nothing,
+    /// A frame to switch up a temporal layer at; encoders make some by themselves.
+    SwitchPoint,
+    /// A keyframe: it has to be asked for.
+    Keyframe,
+}
+
+/// What a packet's frame tells of its place among the layers.
+#[derive(Debug, Clone, Copy)]
+pub struct FramePlace {
+    /// Its spatial layer.
+    pub spatial: u8,
+    /// Its temporal layer.
+    pub temporal: u8,
+    /// What it is to each choice of layers.
+    pub layers: FrameLayers,
+    /// It is the first frame of its picture.
+    pub new_picture: bool,
+    /// It has a dependency descriptor, whose receivers have to be told of cut layers.
+    pub described: bool,
+}
+
+impl Layers {
+    /// These layers flow and are wanted, as after a keyframe.
+    pub fn of(cell: Cell) -> Self {
+        Self {
+            current: cell,
+            target: cell,
+        }
+    }
+
+    /// Wants other layers.
+    pub fn aim(&mut self, target: Cell) {
+        self.target = target;
+    }
+
+    /// The layers that flow.
+    pub fn current(&self) -> Cell {
+        self.current
+    }
+
+    /// The layers that are wanted.
+    pub fn target(&self) -> Cell {
+        self.target
+    }
+
+    /// Everything flows and will: no packet need be looked at.
+    #[inline]
+    pub fn is_open(&self) -> bool {
+        self.current == Cell::ALL && self.target == Cell::ALL
+    }
+
+    /// A keyframe starts: all that is wanted can be had.
+    pub fn enter(&mut self) -> bool {
+        std::mem::replace(&mut self.current, self.target) != self.target
+    }
+
+    /// `cell` holds frames like this one.
+    #[inline]
+    pub fn keeps(cell: Cell, frame: &FrameLayers) -> bool {
+        cell == Cell::ALL || frame.present & cell.bit() != 0
+    }
+
+    /// A frame begins that is no keyframe. True when other layers flow from it on.
+    pub fn advance(&mut self, frame: &FramePlace, grid: &Grid) -> bool {
+        if self.current == self.target {
+            return false;
+        }
+        let before = self.current;
+        let named = |cell: Cell| if cell == Cell::ALL { grid.top() } else { cell };
+        let (mut from, goal) = (named(self.current), named(self.target));
+        if frame.new_picture && from != goal {
+            let spatial = from.spatial().min(goal.spatial());
+            let temporal = from.temporal().min(goal.temporal());
+            // Where lower layers are coded by themselves, only temporal ones can go.
+            let lower = [
+                Cell::new(spatial, temporal),
+                Cell::new(from.spatial(), temporal),
+            ];
+            if let Some(lower) = lower.into_iter().find(|c| grid.holds(from, *c)) {
+                from = lower;
+                self.current = lower;
+            }
+        }
+        if from != goal
+            && self.is_decodable(from, frame)
+            && let Some(higher) = best_switch(from, goal, frame.layers.switch)
+        {
+            from = higher;
+            self.current = higher;
+        }
+        // Receivers of descriptors were told of the cut; a keyframe will tell them anew.
+        if from == goal && self.target == Cell::ALL && !frame.described {
+            self.current = Cell::ALL;
+        }
+        self.current != before
+    }
+
+    /// Who gets the layers of `from` can decode the frame.
+    fn is_decodable(&self, from: Cell, frame: &FramePlace) -> bool {
+        let above = frame.spatial == from.spatial() + 1 && frame.temporal <= from.temporal()
+            || frame.spatial <= from.spatial() && frame.temporal == from.temporal() + 1;
+        Self::keeps(from, &frame.layers) || frame.layers.begins_layer && above
+    }
+
+    /// What the wanted layers wait for.
+    pub fn awaited(&self, grid: &Grid) -> Awaited {
+        let named = |cell: Cell| if cell == Cell::ALL { grid.top() } else { cell };
+        let (from, goal) = (named(self.current), named(self.target));
+        if from == goal || grid.holds(from, goal) {
+            Awaited::Nothing
+        } else if goal.spatial() <= from.spatial() && grid.holds(from, Cell::new(goal.spatial(), 0))
+        {
+            Awaited::SwitchPoint
+        } else {
+            Awaited::Keyframe
+        }
+    }
+}
+
+/// The highest of the cells in `switch` on the way from one to another.
+fn best_switch(from: Cell, goal: Cell, switch: u16) -> Option<Cell> {
+    if switch & goal.bit() != 0 {
+        return Some(goal);
+    }
+    let on_the_way = |c: &Cell| {
+        *c != from
+            && (from.spatial()..=goal.spatial()).contains(&c.spatial())
+            && (from.temporal()..=goal.temporal()).contains(&c.temporal())
+    };
+    Cell::each()
+        .rev()
+        .filter(|c| switch & c.bit() != 0)
+        .find(on_the_way)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,5 +294,108 @@ mod tests {
         selection.aim(next, true);
         assert_eq!(selection, Selection::Waiting { target: next });
         assert_eq!(selection.judge(source(0), true), Verdict::Drop);
+    }
+
+    fn frame(spatial: u8, temporal: u8, layers: FrameLayers) -> FramePlace {
+        FramePlace {
+            spatial,
+            temporal,
+            layers,
+            new_picture: spatial == 0,
+            described: false,
+        }
+    }
+
+    fn vp9(spatial: u8, temporal: u8, switch_up: bool, intra: bool) -> FramePlace {
+        let info = crate::codec::PacketInfo {
+            spatial,
+            temporal,
+            switch_up,
+            intra,
+            ..Default::default()
+        };
+        let layers = FrameLayers::from_ids(crate::codec::Codec::Vp9, &info);
+        frame(spatial, temporal, layers)
+    }
+
+    #[test]
+    fn layers_are_let_go_at_the_next_picture_and_not_within_one() {
+        let grid = Grid::of_ids(2, 2);
+        let mut layers = Layers::default();
+        assert!(layers.is_open());
+        layers.aim(Cell::new(0, 1));
+        assert!(!layers.advance(&vp9(1, 0, false, false), &grid));
+        assert!(layers.advance(&vp9(0, 0, false, false), &grid));
+        assert_eq!(layers.current(), Cell::new(0, 1));
+        assert!(Layers::keeps(
+            layers.current(),
+            &vp9(0, 1, false, false).layers
+        ));
+        assert!(!Layers::keeps(
+            layers.current(),
+            &vp9(0, 2, false, false).layers
+        ));
+        assert!(!Layers::keeps(
+            layers.current(),
+            &vp9(1, 0, false, false).layers
+        ));
+        assert_eq!(layers.awaited(&grid), Awaited::Nothing);
+    }
+
+    #[test]
+    fn a_temporal_layer_is_taken_at_a_switching_point_and_a_spatial_one_at_a_keyframe() {
+        let grid = Grid::of_ids(2, 2);
+        let mut layers = Layers::of(Cell::new(1, 0));
+        layers.aim(Cell::new(1, 2));
+        assert_eq!(layers.awaited(&grid), Awaited::SwitchPoint);
+        assert!(!layers.advance(&vp9(0, 1, true, false), &grid));
+        assert!(!layers.advance(&vp9(0, 0, false, false), &grid));
+        // The picture's base layer says so of itself, its upper layer then too.
+        layers.advance(&vp9(0, 0, true, false), &grid);
+        assert_ne!(layers.current(), Cell::new(1, 2));
+        assert!(layers.advance(&vp9(1, 0, true, false), &grid));
+        assert_eq!(layers.current(), Cell::new(1, 2));
+        layers.aim(Cell::ALL);
+        assert_eq!(layers.awaited(&grid), Awaited::Keyframe);
+        assert!(!layers.advance(&vp9(2, 0, true, false), &grid));
+        // The upper layer begins anew without a keyframe of the lower ones.
+        assert!(layers.advance(&vp9(2, 0, true, true), &grid));
+        assert!(layers.is_open());
+        layers.aim(Cell::new(0, 0));
+        layers.advance(&vp9(0, 0, false, false), &grid);
+        layers.aim(Cell::ALL);
+        assert!(
+            !layers.advance(&vp9(2, 0, true, true), &grid),
+            "two steps up"
+        );
+        assert!(layers.enter() && layers.is_open());
+    }
+
+    #[test]
+    fn vp8_climbs_one_temporal_layer_at_a_time() {
+        let info = |temporal, switch_up| crate::codec::PacketInfo {
+            temporal,
+            switch_up,
+            ..Default::default()
+        };
+        let vp8 = |temporal, sync| {
+            let layers = FrameLayers::from_ids(crate::codec::Codec::Vp8, &info(temporal, sync));
+            FramePlace {
+                new_picture: true,
+                ..frame(0, temporal, layers)
+            }
+        };
+        let grid = Grid::of_ids(0, 2);
+        let mut layers = Layers::of(Cell::new(0, 0));
+        layers.aim(Cell::ALL);
+        assert!(
+            !layers.advance(&vp8(2, true), &grid),
+            "its lower layer is not there"
+        );
+        assert!(!layers.advance(&vp8(1, false), &grid));
+        assert!(layers.advance(&vp8(1, true), &grid));
+        assert!(!layers.advance(&vp8(2, false), &grid));
+        assert!(layers.advance(&vp8(2, true), &grid));
+        assert!(layers.is_open());
     }
 }

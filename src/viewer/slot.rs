@@ -4,18 +4,29 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::formats::{OutgoingFormat, match_formats};
-use super::line::{Line, Origin, SourceId};
+use smallvec::SmallVec;
+
+use super::allocate::Steadiness;
+use super::formats::OutgoingFormat;
+use super::line::{Line, Moves, SourceId};
 use super::repair::{Denied, RepairBudget};
-use super::select::{Selection, Verdict};
-use crate::codec::{Codec, PictureIdLine, vp8, vp9};
-use crate::control::messages::{LayerWish, SlotSnapshot};
+use super::select::{FramePlace, Layers, Selection, Verdict};
+use crate::codec::dependency_descriptor::{rewrite_frame_number, write_active_decode_targets};
+use crate::codec::{Cell, Codec, PictureIds};
+use crate::control::messages::LayerWish;
 use crate::peer::egress::{Egress, Outlet, Patch, SendError, Unchanged};
 use crate::peer::header::{OutgoingHeader, OutgoingIds, PassedExtensions};
 use crate::peer::negotiate::{MediaSection, NegotiatedCodec, SignalledSsrc};
 use crate::room::encoding::LINE_BREAK;
-use crate::room::{Packet, Track};
+use crate::room::{Encoding, Packet, Rung, Track};
 use crate::units::MediaKind;
+
+mod aim;
+mod resend;
+
+/// The longest step of time over a switch of encodings whose clocks are known:
+/// how long one may have been silent.
+const MAX_STEP: u32 = 5 * 90_000;
 
 /// Aggregated parameter sets are a few dozen bytes; larger ones are not sent.
 const MAX_PARAMETER_SETS: usize = 1100;
@@ -60,28 +71,50 @@ pub struct Seeds {
     pub timestamp: u32,
 }
 
-/// Changes of payload descriptors that keep a viewer's picture ids on one line.
+/// The changes of a packet that keep a viewer's ids on one line.
 #[derive(Debug, Clone, Copy)]
-enum PictureIds {
-    None,
-    Vp8(u16, u8),
-    Vp9(u16, u8),
+struct Moved {
+    ids: PictureIds,
+    picture: u16,
+    tl0: u8,
 }
 
-impl Patch for PictureIds {
+impl Patch for Moved {
     #[inline]
     fn apply(&self, payload: &mut [u8]) {
-        match *self {
-            Self::None => {}
-            Self::Vp8(id, tl0) => {
-                vp8::rewrite(payload, id, tl0);
-            }
-            Self::Vp9(id, tl0) => {
-                vp9::rewrite(payload, id, tl0);
-            }
+        if self.picture != 0 || self.tl0 != 0 {
+            self.ids.write_moved(payload, self.picture, self.tl0);
         }
     }
 }
+
+impl Moved {
+    fn new(packet: &Packet, moves: &Moves) -> Self {
+        Self {
+            ids: packet.info.ids,
+            picture: moves.picture,
+            tl0: moves.tl0,
+        }
+    }
+}
+
+/// The newest packet of the present source, sent or cut.
+#[derive(Debug, Clone, Copy, Default)]
+struct Newest {
+    timestamp: Option<u32>,
+    spatial: u8,
+    cut: bool,
+    /// The ids that follow those of the newest packet sent.
+    picture: Option<u16>,
+    tl0: Option<u8>,
+    frame: Option<u16>,
+}
+
+/// A payload of padding alone, as its last byte tells (RFC 3550 §5.1).
+const FILLER: [u8; 1] = [1];
+
+/// A rewritten dependency descriptor; those with a structure are some 100 bytes.
+type Descriptor = SmallVec<[u8; 128]>;
 
 /// See the module's description.
 #[derive(Debug)]
@@ -98,6 +131,12 @@ pub struct Slot {
     pub track: Option<u32>,
     /// Which of the track's sources flows.
     pub selection: Selection,
+    /// Which layers of it flow.
+    pub layers: Layers,
+    /// Of two slots of a viewer, the higher one gets better layers first.
+    pub priority: u8,
+    /// Too little bandwidth is left for any picture.
+    pub paused: bool,
     /// The viewer knows the SSRC, so the mid need not be sent any more.
     pub acknowledged: bool,
     /// Its round trip as the newest receiver report tells.
@@ -112,12 +151,22 @@ pub struct Slot {
     codecs: Vec<NegotiatedCodec>,
     ids: OutgoingIds,
     line: Line,
-    pictures: PictureIdLine,
+    /// The layers that will flow of the source that is waited for.
+    entering: Cell,
+    newest: Newest,
+    steady: Steadiness,
+    /// What was chosen last: the rung, and how many were below it.
+    chosen: Option<Rung>,
+    /// When layers began to wait for a frame to switch at.
+    waiting_since: Option<Instant>,
+    /// Publisher and choices as last told to the control plane.
+    seen: Option<(u32, u32)>,
+    /// The encodings whose viewers it is counted among, and their publisher.
+    counted: (u32, [Option<u8>; 2]),
     formats: Vec<Option<OutgoingFormat>>,
     formats_epoch: Option<u32>,
     rtx_sequence: u64,
     repairs: RepairBudget,
-    highest_in: u64,
 }
 
 impl Slot {
@@ -134,6 +183,9 @@ impl Slot {
             wish: LayerWish::default(),
             track: None,
             selection: Selection::Idle,
+            layers: Layers::default(),
+            priority: 0,
+            paused: false,
             acknowledged: false,
             rtt: None,
             packets: 0,
@@ -142,12 +194,17 @@ impl Slot {
             codecs: section.codecs.clone(),
             ids: OutgoingIds::new(&section.extensions),
             line: Line::new(clock_rate, seeds.sequence & 0x7fff, seeds.timestamp),
-            pictures: PictureIdLine::default(),
+            entering: Cell::ALL,
+            newest: Newest::default(),
+            steady: Steadiness::default(),
+            chosen: None,
+            waiting_since: None,
+            seen: None,
+            counted: (0, [None; 2]),
             formats: Vec::new(),
             formats_epoch: None,
             rtx_sequence: u64::from(seeds.rtx_sequence & 0x7fff),
             repairs: RepairBudget::default(),
-            highest_in: 0,
         }
     }
 
@@ -157,31 +214,6 @@ impl Slot {
         match self.formats.get(format) {
             Some(None) => track.codec(),
             _ => None,
-        }
-    }
-
-    /// Takes note of the track's publisher and aims at its best encoding.
-    /// Returns the encoding that a keyframe is needed of.
-    pub fn aim(&mut self, track: &Track) -> Option<u8> {
-        if self.formats_epoch != Some(track.epoch) {
-            self.formats_epoch = Some(track.epoch);
-            self.formats = match_formats(&track.formats, &self.codecs);
-        }
-        let wished = self.wish.rid.as_deref().and_then(|rid| track.by_rid(rid));
-        let Some(best) = wished.or(track.best) else {
-            if track.encodings.is_empty() {
-                self.selection.stop();
-            }
-            return None;
-        };
-        let target = SourceId {
-            epoch: track.epoch,
-            encoding: best,
-        };
-        self.selection.aim(target, true);
-        match self.kind {
-            MediaKind::Audio => None,
-            MediaKind::Video => self.selection.awaited().map(|source| source.encoding),
         }
     }
 
@@ -198,6 +230,7 @@ impl Slot {
     pub fn stop(&mut self) {
         self.selection.stop();
         self.formats_epoch = None;
+        self.chosen = None;
     }
 
     /// Sends a packet of the slot's track on, when it is of the source that flows.
@@ -227,20 +260,21 @@ impl Slot {
         else {
             return Forwarded::NoFormat;
         };
-        let broken = packet.seq > self.highest_in + LINE_BREAK;
+        let broken = packet.seq > self.line.expected() + LINE_BREAK;
         if verdict == Verdict::Switch || broken {
-            if self.line.source().is_some() {
-                self.pictures.switch();
-            }
-            self.line
-                .switch(source, packet.seq, packet.timestamp, packet.arrival, None);
-            self.highest_in = packet.seq;
+            self.begin(track, source, packet);
             if verdict == Verdict::Switch {
                 self.started = Some(out.now);
             }
         }
-        self.highest_in = self.highest_in.max(packet.seq);
-        if packet.needs_parameter_sets {
+        let late = packet.seq < self.line.expected();
+        if !late {
+            if !self.layers.is_open() && !self.admit(track, encoding, packet) {
+                return Forwarded::NotSelected;
+            }
+            self.newest.timestamp = Some(packet.timestamp);
+        }
+        if packet.needs_parameter_sets && !late {
             self.send_parameter_sets(out, egress, track, encoding, packet, format.pt);
         }
         let Some(place) = self
@@ -249,18 +283,23 @@ impl Slot {
         else {
             return Forwarded::Late;
         };
+        if late && !Layers::keeps(place.moves.cell, &packet.layers) {
+            return self.fill(out, egress, packet, format.pt);
+        }
+        if !late {
+            self.newest.note(packet, &place.moves);
+        }
         let (pt, payload) = outgoing_payload(packet, &format);
-        let Some(patch) = self.picture_ids(packet, payload) else {
-            return Forwarded::Late;
-        };
-        let header = self.header(
+        let descriptor = self.descriptor(track, encoding, packet, &place.moves);
+        let mut header = self.header(
             out,
             egress,
             pt,
-            packet.marker,
+            ends_picture(packet, &place.moves),
             place.seq as u16,
             place.timestamp,
         );
+        header.dependency = descriptor.as_deref();
         let sent = egress.send(
             out,
             &header,
@@ -268,7 +307,7 @@ impl Slot {
             &packet.passed,
             &[],
             payload,
-            &patch,
+            &Moved::new(packet, &place.moves),
             (place.seq >> 16) as u32,
         );
         match sent {
@@ -280,6 +319,176 @@ impl Slot {
             }
             Err(error) => Forwarded::Failed(error),
         }
+    }
+
+    /// Begins a run of the line with `packet`, behind what was sent last.
+    fn begin(&mut self, track: &Track, source: SourceId, packet: &Packet) {
+        let base = self.shared_base(track, source, packet);
+        let (seq, timestamp) = (packet.seq, packet.timestamp);
+        self.line
+            .switch(source, seq, timestamp, packet.arrival, base);
+        if packet.entry {
+            self.layers = Layers::of(self.entering);
+        }
+        let (newest, cell) = (self.newest, self.layers.current());
+        let info = &packet.info.ids;
+        self.line.change(seq, |moves| {
+            moves.cell = cell;
+            if let (Some(next), Some(id)) = (newest.picture, info.picture) {
+                moves.picture = next.wrapping_sub(id.value);
+            }
+            if let (Some(next), Some(tl0)) = (newest.tl0, info.tl0) {
+                moves.tl0 = next.wrapping_sub(tl0);
+            }
+            if let (Some(next), Some(frame)) = (newest.frame, frame_number(packet)) {
+                moves.frame = next.wrapping_sub(frame);
+            }
+        });
+        self.newest.timestamp = None;
+    }
+
+    /// What the timestamps of a new source are moved by so that the same moment has the
+    /// same time as with the old one: known where sender reports tie both
+    /// to the publisher's clock.
+    fn shared_base(&self, track: &Track, source: SourceId, packet: &Packet) -> Option<u32> {
+        let before = self.line.source().filter(|s| s.epoch == source.epoch)?;
+        let clock = |s: SourceId| track.encodings.get(usize::from(s.encoding))?.clock;
+        let (old, new) = (clock(before)?, clock(source)?);
+        let rate = i128::from(packet.codec.clock_rate());
+        let apart = new.wall.as_micros() as i128 - old.wall.as_micros() as i128;
+        let old_then = old
+            .timestamp
+            .wrapping_add((apart * rate / 1_000_000) as u32);
+        let shift = old_then.wrapping_sub(new.timestamp);
+        let base = self.line.timestamp_base()?.wrapping_add(shift);
+        let step = packet
+            .timestamp
+            .wrapping_add(base)
+            .wrapping_sub(self.line.newest_timestamp()?);
+        // A clock that is far off is none.
+        (1..=MAX_STEP).contains(&step).then_some(base)
+    }
+
+    /// Judges the next packet of the source of which not all layers flow, or shall flow.
+    /// False when it is cut.
+    fn admit(&mut self, track: &Track, encoding: u8, packet: &Packet) -> bool {
+        let Some(encoding) = track.encodings.get(usize::from(encoding)) else {
+            return false;
+        };
+        let new_picture = self.newest.timestamp != Some(packet.timestamp);
+        let same_frame = !new_picture && self.newest.spatial == packet.info.spatial;
+        let changed = if packet.entry {
+            self.layers.enter()
+        } else if packet.info.starts_frame {
+            let frame = FramePlace {
+                spatial: packet.info.spatial,
+                temporal: packet.info.temporal,
+                layers: packet.layers,
+                new_picture,
+                described: packet.structure != 0,
+            };
+            self.layers.advance(&frame, &encoding.grid)
+        } else {
+            false
+        };
+        let cell = self.layers.current();
+        if changed {
+            self.line.change(packet.seq, |moves| moves.cell = cell);
+        }
+        let cut = !Layers::keeps(cell, &packet.layers);
+        if cut {
+            let with_missing = same_frame && self.newest.cut;
+            self.line.cut(packet.seq, with_missing);
+            // Receivers of VP8 wait for a picture id that is left out (RFC 7741 §4.2);
+            // VP9's refer to each other by distance, and its receivers know of cut layers.
+            if new_picture && packet.codec == Codec::Vp8 {
+                self.line.change(packet.seq + 1, |moves| {
+                    moves.picture = moves.picture.wrapping_sub(1);
+                });
+            }
+        }
+        self.newest.timestamp = Some(packet.timestamp);
+        self.newest.spatial = packet.info.spatial;
+        self.newest.cut = cut;
+        !cut
+    }
+
+    /// Sends padding in the place of a late packet that is of a cut layer: a
+    /// receiver asks for every number that is missing.
+    fn fill(
+        &mut self,
+        out: &mut Outlet<'_>,
+        egress: &mut Egress,
+        packet: &Packet,
+        pt: u8,
+    ) -> Forwarded {
+        let Some(place) = self.line.fill(packet.seq, packet.timestamp) else {
+            return Forwarded::Late;
+        };
+        let mut header = self.header(out, egress, pt, false, place.seq as u16, place.timestamp);
+        header.padding = true;
+        let roc = (place.seq >> 16) as u32;
+        let empty = PassedExtensions::default();
+        let sent = egress.send(
+            out,
+            &header,
+            &self.ids,
+            &empty,
+            &[],
+            &FILLER,
+            &Unchanged,
+            roc,
+        );
+        match sent {
+            Ok(size) => {
+                self.packets = self.packets.wrapping_add(1);
+                Forwarded::Sent(size)
+            }
+            Err(error) => Forwarded::Failed(error),
+        }
+    }
+
+    /// The dependency descriptor as this viewer gets it, where it differs: frame numbers go on over
+    /// switches, and where layers are cut each base frame says which decode
+    /// targets are left (AV1 RTP, A.8.3).
+    #[inline]
+    fn descriptor(
+        &self,
+        track: &Track,
+        encoding: u8,
+        packet: &Packet,
+        moves: &Moves,
+    ) -> Option<Descriptor> {
+        if moves.frame == 0 && moves.cell == Cell::ALL || packet.passed.dependency.is_empty() {
+            return None;
+        }
+        let encoding = track.encodings.get(usize::from(encoding))?;
+        self.rewritten(encoding, packet, moves)
+    }
+
+    fn rewritten(&self, encoding: &Encoding, packet: &Packet, moves: &Moves) -> Option<Descriptor> {
+        if !self.ids.has_dependency() {
+            return None;
+        }
+        let original = &packet.passed.dependency[..];
+        let mut written = Descriptor::from_slice(original);
+        let reader = &encoding.descriptors;
+        if tells_targets(packet, moves)
+            && reader.version() == packet.structure
+            && let Some(structure) = reader.structure()
+        {
+            let mask = encoding.grid.targets_within(structure, moves.cell);
+            // The mask and its flags take five bytes at most.
+            written.resize(original.len() + 5, 0);
+            match write_active_decode_targets(original, structure, mask, &mut written) {
+                Ok(length) => written.truncate(length),
+                Err(_) => written = Descriptor::from_slice(original),
+            }
+        }
+        if let Some(frame) = frame_number(packet) {
+            rewrite_frame_number(&mut written, frame.wrapping_add(moves.frame));
+        }
+        Some(written)
     }
 
     /// Builds the header of the next packet. Slots without RTX leave out what
@@ -302,6 +511,8 @@ impl Slot {
             sequence,
             timestamp,
             ssrc: self.ssrcs.ssrc,
+            padding: false,
+            dependency: None,
             mid: None,
             abs_send_time: (!repeatable && self.ids.has_abs_send_time())
                 .then(|| out.clock.abs_send_time(out.now)),
@@ -346,127 +557,6 @@ impl Slot {
         self.octets = self.octets.wrapping_add(length as u32);
     }
 
-    /// The viewer's picture ids for a packet; `None` when it has no place on
-    /// their line any more.
-    fn picture_ids(&mut self, packet: &Packet, payload: &[u8]) -> Option<PictureIds> {
-        let (id, tl0) = match packet.codec {
-            Codec::Vp8 => vp8::Descriptor::parse(payload).map(|d| (d.picture_id, d.tl0_pic_idx)),
-            Codec::Vp9 => vp9::Descriptor::parse(payload).map(|d| (d.picture_id, d.tl0_pic_idx)),
-            _ => None,
-        }
-        .unwrap_or((None, None));
-        let Some(id) = id else {
-            return Some(PictureIds::None);
-        };
-        let (out, tl0) = self.pictures.map(id, tl0)?;
-        Some(match packet.codec {
-            Codec::Vp8 => PictureIds::Vp8(out, tl0),
-            _ => PictureIds::Vp9(out, tl0),
-        })
-    }
-
-    /// Sends again what the viewer asks for by the low bits of its number:
-    /// as RTX (RFC 4588) where negotiated, else the same datagram once more.
-    pub fn repair(
-        &mut self,
-        out: &mut Outlet<'_>,
-        egress: &mut Egress,
-        track: &Track,
-        sequence: u16,
-    ) -> Repaired {
-        let Some((seq, origin)) = self.line.origin(sequence) else {
-            return Repaired::Gone;
-        };
-        let mut sets = [0; MAX_PARAMETER_SETS];
-        let empty = PassedExtensions::default();
-        let found = match origin {
-            Origin::Packet { source, seq, times } => {
-                self.kept(track, source).and_then(|encoding| {
-                    let packet = encoding.ring.get(seq)?;
-                    let format = (*self.formats.get(usize::from(packet.format))?)?;
-                    let (pt, payload) = outgoing_payload(packet, &format);
-                    let timestamp = times.map(packet.timestamp);
-                    Some((
-                        format,
-                        pt,
-                        packet.marker,
-                        timestamp,
-                        payload,
-                        &packet.passed,
-                        Some(packet),
-                    ))
-                })
-            }
-            Origin::ParameterSets { source, timestamp } => {
-                self.kept(track, source).and_then(|encoding| {
-                    let format = usize::from(track.current_format?);
-                    let format = (*self.formats.get(format)?)?;
-                    let length = encoding.parameter_sets.write(&mut sets)?;
-                    Some((
-                        format,
-                        format.pt,
-                        false,
-                        timestamp,
-                        &sets[..length],
-                        &empty,
-                        None,
-                    ))
-                })
-            }
-        };
-        let Some((format, pt, marker, timestamp, payload, passed, packet)) = found else {
-            return Repaired::Gone;
-        };
-        if let Err(denied) = self.repairs.spend(out.now, seq, payload.len(), self.rtt) {
-            return Repaired::Denied(denied);
-        }
-        let patch = match packet {
-            Some(packet) => self.picture_ids(packet, payload),
-            None => Some(PictureIds::None),
-        };
-        let Some(patch) = patch else {
-            return Repaired::Gone;
-        };
-        let sent = match (self.ssrcs.rtx, format.rtx_pt) {
-            // A RED packet is repaired as it is: RTX names the codec inside.
-            (Some(rtx), Some(rtx_pt)) if pt == format.pt => {
-                let rtx_sequence = self.rtx_sequence;
-                self.rtx_sequence += 1;
-                let mut header =
-                    self.header(out, egress, rtx_pt, marker, rtx_sequence as u16, timestamp);
-                header.ssrc = rtx;
-                let original = (seq as u16).to_be_bytes();
-                egress.send(
-                    out,
-                    &header,
-                    &self.ids,
-                    passed,
-                    &original,
-                    payload,
-                    &patch,
-                    (rtx_sequence >> 16) as u32,
-                )
-            }
-            (None, _) if packet.is_some() => {
-                let header = self.header(out, egress, pt, marker, seq as u16, timestamp);
-                let roc = (seq >> 16) as u32;
-                egress.send(out, &header, &self.ids, passed, &[], payload, &patch, roc)
-            }
-            _ => return Repaired::Gone,
-        };
-        match sent {
-            Ok(size) => Repaired::Sent(size),
-            Err(error) => Repaired::Failed(error),
-        }
-    }
-
-    /// The encoding a repair comes from. A publisher that has gone takes its
-    /// packets along, and picture ids from before a switch can't be made again.
-    fn kept<'t>(&self, track: &'t Track, source: SourceId) -> Option<&'t crate::room::Encoding> {
-        let usable = source.epoch == track.epoch && self.line.source() == Some(source);
-        usable.then(|| track.encodings.get(usize::from(source.encoding)))?
-    }
-
     /// The RTP timestamp that belongs to wall-clock time `wall`, for a sender
     /// report: the publisher's own mapping, moved to this slot's line.
     pub fn report_timestamp(&self, track: &Track, wall: Duration, now: Instant) -> Option<u32> {
@@ -482,24 +572,50 @@ impl Slot {
         Some((clock.timestamp as i64).wrapping_add(ticks as i64) as u32)
             .map(|t| t.wrapping_add(base))
     }
+}
 
-    /// The row the API shows; `track` is the slot's track.
-    pub fn snapshot(&self, track: Option<&Track>) -> SlotSnapshot {
-        let encoding = |index: u8| track?.encodings.get(usize::from(index));
-        let flows = self.selection.current().and_then(|s| encoding(s.encoding));
-        let chosen = self.wanted_encoding().and_then(encoding);
-        SlotSnapshot {
-            mid: self.mid.clone(),
-            kind: self.kind,
-            participant: track.map(|t| t.key.participant),
-            rid: flows.and_then(|e| e.rid.clone()),
-            spatial: flows.map(|_| 0),
-            temporal: flows.map(|_| 0),
-            target_bitrate: chosen.map(|e| e.stats.bitrate()),
-            size: flows.and_then(|e| e.size),
-            wish: self.wish.clone(),
+impl Newest {
+    /// Notes the ids of the newest packet sent.
+    #[inline]
+    fn note(&mut self, packet: &Packet, moves: &Moves) {
+        let ids = &packet.info.ids;
+        if let Some(id) = ids.picture {
+            self.picture = Some(id.value.wrapping_add(moves.picture).wrapping_add(1));
+        }
+        if let Some(tl0) = ids.tl0 {
+            self.tl0 = Some(tl0.wrapping_add(moves.tl0).wrapping_add(1));
+        }
+        if let Some(frame) = frame_number(packet) {
+            self.frame = Some(frame.wrapping_add(moves.frame).wrapping_add(1));
         }
     }
+}
+
+/// The number in a packet's dependency descriptor.
+#[inline]
+fn frame_number(packet: &Packet) -> Option<u16> {
+    match packet.passed.dependency[..] {
+        [_, high, low, ..] => Some(u16::from_be_bytes([high, low])),
+        _ => None,
+    }
+}
+
+/// The packet's descriptor says which decode targets are left.
+fn tells_targets(packet: &Packet, moves: &Moves) -> bool {
+    moves.cell != Cell::ALL
+        && packet.structure != 0
+        && packet.info.starts_frame
+        && packet.info.temporal == 0
+}
+
+/// The marker bit: set on the last packet of a picture, which is that of the highest
+/// spatial layer sent (RFC 9628 §4.1, AV1 RTP §4.2).
+#[inline]
+fn ends_picture(packet: &Packet, moves: &Moves) -> bool {
+    packet.marker
+        || moves.cell != Cell::ALL
+            && packet.info.ends_frame
+            && packet.info.spatial == moves.cell.spatial()
 }
 
 /// The payload type and bytes a viewer gets: RED whole where it negotiated
@@ -517,5 +633,4 @@ fn outgoing_payload<'p>(packet: &'p Packet, format: &OutgoingFormat) -> (u8, &'p
 }
 
 #[cfg(test)]
-#[path = "slot_tests.rs"]
 mod tests;

@@ -124,6 +124,8 @@ impl<F: FnMut(&mut SendArena)> Flush for F {
 #[derive(Debug)]
 pub struct Core {
     pub(super) config: CoreConfig,
+    /// The time of the input or turn in hand.
+    pub(super) now: Instant,
     pub(super) crypto: Crypto,
     pub(super) rng: StdRng,
     pub(super) sessions: SessionTable<Session>,
@@ -159,6 +161,7 @@ impl Core {
     /// A core without sessions.
     pub fn new(config: CoreConfig, crypto: Crypto) -> Self {
         Self {
+            now: config.clock.start(),
             rng: StdRng::from_seed(config.seed),
             sessions: SessionTable::new(config.id, config.max_sessions),
             addresses: AddressTable::with_capacity(1024),
@@ -191,6 +194,7 @@ impl Core {
     /// Takes one input in. [`turn`](Self::turn) must follow before time passes;
     /// several inputs before it are better than one.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        self.now = now;
         match input {
             Input::Datagram(datagram) => self.datagram(now, datagram),
             Input::TcpClosed { remote } => self.tcp_closed(remote),
@@ -202,6 +206,7 @@ impl Core {
     /// Fans out what arrived, runs due timers, and leaves the rest in
     /// [`outputs`](Self::outputs).
     pub fn turn(&mut self, now: Instant, flush: &mut dyn Flush) {
+        self.now = now;
         self.aim_viewers();
         self.fan_out(now, flush);
         self.run_timers(now);

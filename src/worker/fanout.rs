@@ -29,7 +29,12 @@ impl Core {
             if let Some(encoding) = track.encodings.get_mut(usize::from(packet.encoding)) {
                 encoding.ssrc = Some(packet.ssrc);
             }
-            if packet.hopeless {
+            let watched = !track.remote_subscribers.is_empty()
+                || track
+                    .encodings
+                    .get(usize::from(packet.encoding))
+                    .is_some_and(|e| e.viewers > 0);
+            if packet.hopeless && watched {
                 self.want_keyframe(index, packet.encoding);
             }
             self.ingest(now, index, packet.encoding, packet.packet);
@@ -48,7 +53,7 @@ impl Core {
         let Some(track) = self.tracks.get_mut(index as usize) else {
             return;
         };
-        let (best, format) = (track.best, track.current_format);
+        let (changes, format) = (track.ladder.changes(), track.current_format);
         if !track.ingest(encoding, packet) {
             return;
         }
@@ -56,7 +61,7 @@ impl Core {
             track.queued = true;
             self.busy.push(index);
         }
-        if track.best != best {
+        if track.ladder.changes() != changes {
             self.reaim.push(index);
         }
         if track.current_format != format {

@@ -88,7 +88,7 @@ impl Core {
             return;
         };
         encoding.keyframes.want();
-        if !self.hungry.contains(&index) {
+        if !std::mem::replace(&mut track.hungry, true) {
             self.hungry.push(index);
         }
         // Polled at the end of this turn.
@@ -104,7 +104,11 @@ impl Core {
         hungry.retain(|index| {
             let next = self.poll_keyframes_of(now, *index);
             self.next_keyframe_poll = [self.next_keyframe_poll, next].into_iter().flatten().min();
-            next.is_some()
+            let hungry = next.is_some();
+            if !hungry && let Some(track) = self.tracks.get_mut(*index as usize) {
+                track.hungry = false;
+            }
+            hungry
         });
         hungry.append(&mut self.hungry);
         self.hungry = hungry;
@@ -170,9 +174,9 @@ impl Core {
             .filter(|(_, track)| track.key.kind == MediaKind::Video);
         let cache = ring::share(video.map(|(_, track)| track.encodings.len()).sum());
         for (index, track) in &mut self.tracks {
-            let best = track.best;
+            let changes = track.ladder.changes();
             track.roll(now, cache);
-            if track.best != best {
+            if track.ladder.changes() != changes {
                 self.reaim.push(index as u32);
             }
         }

@@ -11,6 +11,7 @@ use crate::peer::rtcp::{self, NtpTime, RtcpWriter, SenderInfo, round_trip};
 use crate::room::{Subscriber, TrackKey};
 use crate::telemetry::DropReason;
 use crate::units::{ParticipantId, RoomId};
+use crate::viewer::allocate::allocate;
 use crate::viewer::repair::Denied;
 use crate::viewer::slot::Repaired;
 use crate::viewer::{REPORT_INTERVAL, Viewer};
@@ -92,20 +93,22 @@ impl Core {
         let Some(viewer) = self.sessions.get_mut(session).and_then(Session::viewer) else {
             return;
         };
-        let tracks: smallvec::SmallVec<[u32; 4]> = viewer
-            .slots
-            .iter_mut()
-            .filter_map(|slot| {
-                slot.stop();
-                slot.track.take()
-            })
-            .collect();
+        let mut tracks = smallvec::SmallVec::<[u32; 4]>::new();
+        for slot in &mut viewer.slots {
+            slot.stop();
+            if let Some(index) = slot.track.take() {
+                if let Some(track) = self.tracks.get_mut(index as usize) {
+                    slot.count_out(track);
+                }
+                tracks.push(index);
+            }
+        }
         for track in tracks {
             self.unsubscribe(track, session);
         }
     }
 
-    /// Aims every viewer of the tracks whose publisher or best encoding changed.
+    /// Aims every viewer of the tracks whose publisher or choices changed.
     pub(super) fn aim_viewers(&mut self) {
         while let Some(index) = self.reaim.pop() {
             let Some(track) = self.tracks.get(index as usize) else {
@@ -118,9 +121,9 @@ impl Core {
         }
     }
 
-    /// Aims a viewer's slots at the best encodings of their tracks, asks for
+    /// Shares what a viewer's path carries among its slots, aims them, asks for
     /// the keyframes that takes, and tells the control plane when media begins
-    /// or ends.
+    /// or ends. Called when choices, wishes or the estimate change, and once a second.
     pub(super) fn aim_viewer(&mut self, session: u32) {
         let Some(Session {
             key,
@@ -133,16 +136,32 @@ impl Core {
         let key = *key;
         let mut wanted = smallvec::SmallVec::<[(u32, u8); 2]>::new();
         let connected = viewer.egress.is_some();
-        for slot in &mut viewer.slots {
-            let Some((index, track)) = slot
-                .track
-                .and_then(|index| Some((index, self.tracks.get(index as usize)?)))
+        let now = self.now;
+        let mut requests = smallvec::SmallVec::<[_; 2]>::new();
+        for (at, slot) in viewer.slots.iter_mut().enumerate() {
+            if let Some(index) = slot.track
+                && let Some(track) = self.tracks.get(index as usize)
+            {
+                requests.push(((at, index), slot.request(track, now)));
+            }
+        }
+        let plan = allocate(viewer.estimate, requests.iter().map(|(_, r)| r));
+        viewer.allocated_for = viewer.estimate;
+        viewer.probe_target = plan.probe_target;
+        let mut layers_changed = false;
+        for (((at, index), request), choice) in requests.iter().zip(plan.choices) {
+            let Some((slot, track)) = viewer
+                .slots
+                .get_mut(*at)
+                .zip(self.tracks.get_mut(*index as usize))
             else {
                 continue;
             };
-            let needed = slot.aim(track);
+            let (needed, changed) = slot.aim(track, request, choice, now);
+            slot.count_in(track);
+            layers_changed |= slot.saw(track) || changed;
             if connected && let Some(encoding) = needed {
-                wanted.push((index, encoding));
+                wanted.push((*index, encoding));
             }
         }
         let state = viewer_state(viewer, &self.tracks);
@@ -152,6 +171,9 @@ impl Core {
         }
         for (track, encoding) in wanted {
             self.want_keyframe(track, encoding);
+        }
+        if connected && layers_changed {
+            self.event(Event::LayersChanged { key });
         }
         if news {
             self.event(match state {
@@ -281,6 +303,15 @@ impl Core {
 
     /// Sends the sender reports that are due, and measures.
     pub(super) fn viewer_tick(&mut self, now: Instant, slot: u32) {
+        let Some(viewer) = self.sessions.get_mut(slot).and_then(Session::viewer) else {
+            return;
+        };
+        if viewer.next_report.is_none_or(|at| at > now) {
+            return;
+        }
+        viewer.next_report = Some(now + REPORT_INTERVAL);
+        viewer.sent.roll(now);
+        self.aim_viewer(slot);
         let Some(Session {
             media: Media::Viewer(viewer),
             transport,
@@ -290,11 +321,6 @@ impl Core {
         else {
             return;
         };
-        if viewer.next_report.is_none_or(|at| at > now) {
-            return;
-        }
-        viewer.next_report = Some(now + REPORT_INTERVAL);
-        viewer.sent.roll(now);
         let (Some(path), Some(egress)) = (transport.ice.path(), &mut viewer.egress) else {
             return;
         };
@@ -366,6 +392,9 @@ fn viewer_state(
                 kind: slot.kind,
                 publishes,
             });
+        }
+        if slot.paused {
+            return Err(InactiveReason::Bandwidth);
         }
         if !track.encodings.is_empty() {
             state = Ok(());

@@ -74,7 +74,7 @@ fn bench(rtx: bool) -> Bench {
         timestamp: 5,
     };
     let mut slot = Slot::new(&section(rtx), ssrcs, seeds);
-    slot.aim(&track);
+    aim(&mut slot, &track);
     let now = Instant::now();
     Bench {
         slot,
@@ -85,6 +85,13 @@ fn bench(rtx: bool) -> Bench {
         clock: WallClock::new(now, Duration::from_secs(1_700_000_000)),
         now,
     }
+}
+
+fn aim(slot: &mut Slot, track: &Track) {
+    let now = Instant::now();
+    let request = slot.request(track, now);
+    let plan = crate::viewer::allocate::allocate(None, [&request]);
+    slot.aim(track, &request, plan.choices[0], now);
 }
 
 impl Bench {
@@ -176,6 +183,7 @@ fn picture_ids_go_on_over_a_change_of_publishers() {
         };
         let [a, b] = (0x8000 | id).to_be_bytes();
         packet.payload = vec![0x90, 0x80, a, b, u8::from(!key), 0, 0].into();
+        packet.info.ids = crate::codec::inspect(Codec::Vp8, &packet.payload, true).ids;
         packet
     };
     let mut bench = bench(true);
@@ -188,7 +196,7 @@ fn picture_ids_go_on_over_a_change_of_publishers() {
     bench
         .track
         .attach(Source::Local { session: 5 }, 2, formats, &[]);
-    bench.slot.aim(&bench.track);
+    aim(&mut bench.slot, &bench.track);
     for i in 0..3u16 {
         let packet = with_id(9, 77, 9 + i, i == 0);
         let packet = Packet {

@@ -1,0 +1,210 @@
+//! What a slot is aimed at: the choices it has, the one made for it, and what
+//! that takes.
+
+use std::time::{Duration, Instant};
+
+use super::{Layers, Slot};
+use crate::codec::Cell;
+use crate::control::messages::SlotSnapshot;
+use crate::room::{Rung, Track};
+use crate::units::{Bitrate, MediaKind};
+use crate::viewer::allocate::{Request, Step, steps};
+use crate::viewer::formats::match_formats;
+use crate::viewer::line::SourceId;
+use crate::viewer::select::Awaited;
+
+/// Encoders that have switching points make one within this time; else a keyframe is asked for.
+const SWITCH_POINT_WITHIN: Duration = Duration::from_secs(1);
+
+impl Slot {
+    /// Takes note of the track's publisher, and asks for what the slot can use of it.
+    pub fn request(&mut self, track: &Track, now: Instant) -> Request {
+        if self.formats_epoch != Some(track.epoch) {
+            self.formats_epoch = Some(track.epoch);
+            self.formats = match_formats(&track.formats, &self.codecs);
+            self.chosen = None;
+        }
+        let rungs = track.ladder.rungs();
+        let steps = match self.kind {
+            MediaKind::Audio => rungs
+                .iter()
+                .take(1)
+                .map(|r| Step {
+                    rung: 0,
+                    cost: r.bitrate,
+                })
+                .collect(),
+            MediaKind::Video => {
+                let rid = self.wish.rid.as_deref().and_then(|rid| track.by_rid(rid));
+                steps(rungs, &self.wish, rid, self.chosen.as_ref())
+            }
+        };
+        let is_chosen = |r: &Rung| {
+            self.chosen
+                .is_some_and(|c| (c.encoding, c.cell) == (r.encoding, r.cell))
+        };
+        let current = steps
+            .iter()
+            .position(|s| rungs.get(usize::from(s.rung)).is_some_and(is_chosen));
+        Request {
+            kind: self.kind,
+            priority: self.priority,
+            current,
+            paused: self.paused,
+            may_gain: self.steady.may_gain(now),
+            steps,
+        }
+    }
+
+    /// Carries a choice of `request` out. Returns the encoding that a keyframe is needed of, and
+    /// whether another choice than before was made.
+    pub fn aim(
+        &mut self,
+        track: &Track,
+        request: &Request,
+        choice: Option<usize>,
+        now: Instant,
+    ) -> (Option<u8>, bool) {
+        let rung = choice
+            .and_then(|i| request.steps.get(i))
+            .and_then(|s| track.ladder.rungs().get(usize::from(s.rung)));
+        let before = (self.chosen.map(|c| (c.encoding, c.cell)), self.paused);
+        match (request.current, choice) {
+            (Some(had), Some(has)) if has > had => self.steady.gained(now),
+            (Some(had), Some(has)) if has < had => self.steady.lost(now),
+            (Some(_), None) => self.steady.lost(now),
+            _ => {}
+        }
+        self.paused = rung.is_none() && !request.steps.is_empty();
+        let Some(&rung) = rung else {
+            if self.paused || track.encodings.is_empty() {
+                self.selection.stop();
+            }
+            self.chosen = None;
+            return (None, before != (None, self.paused));
+        };
+        let worse = matches!((request.current, choice), (Some(had), Some(has)) if has < had);
+        self.chosen = Some(rung);
+        if rung.cell != Cell::ALL {
+            self.line.expect_cuts();
+        }
+        let target = SourceId {
+            epoch: track.epoch,
+            encoding: rung.encoding,
+        };
+        self.selection.aim(target, true);
+        match self.selection.current() {
+            Some(current) if current == target => self.layers.aim(rung.cell),
+            // Until the lower encoding's keyframe comes, the higher one's base layer has to do.
+            Some(_) if worse => {
+                self.line.expect_cuts();
+                let flows = self.layers.current();
+                self.layers.aim(Cell::new(flows.spatial(), 0));
+            }
+            Some(_) => {}
+            None => self.layers = Layers::of(rung.cell),
+        }
+        self.entering = rung.cell;
+        let changed = before != (Some((rung.encoding, rung.cell)), false);
+        (self.needs_keyframe(track, now), changed)
+    }
+
+    fn needs_keyframe(&mut self, track: &Track, now: Instant) -> Option<u8> {
+        if self.kind == MediaKind::Audio {
+            return None;
+        }
+        if let Some(source) = self.selection.awaited() {
+            return Some(source.encoding);
+        }
+        let current = self.selection.current()?;
+        let encoding = track.encodings.get(usize::from(current.encoding))?;
+        match self.layers.awaited(&encoding.grid) {
+            Awaited::Nothing => {
+                self.waiting_since = None;
+                None
+            }
+            Awaited::Keyframe => Some(current.encoding),
+            Awaited::SwitchPoint => {
+                let since = *self.waiting_since.get_or_insert(now);
+                let long = now.saturating_duration_since(since) >= SWITCH_POINT_WITHIN;
+                long.then_some(current.encoding)
+            }
+        }
+    }
+
+    /// Takes note of what there is to choose from. True when that changed.
+    pub fn saw(&mut self, track: &Track) -> bool {
+        let seen = Some((track.epoch, track.ladder.changes()));
+        self.kind == MediaKind::Video && std::mem::replace(&mut self.seen, seen) != seen
+    }
+
+    /// The encodings that it gets or waits for.
+    pub fn interest(&self) -> [Option<u8>; 2] {
+        let current = self.selection.current().map(|s| s.encoding);
+        let awaited = self.selection.awaited().map(|s| s.encoding);
+        [current, awaited.filter(|a| Some(*a) != current)]
+    }
+
+    /// Counts it among the viewers of the encodings that it gets or waits for,
+    /// and no longer among those of former ones.
+    pub fn count_in(&mut self, track: &mut Track) {
+        let interest = self.interest();
+        if self.counted == (track.epoch, interest) {
+            return;
+        }
+        self.count_out(track);
+        for encoding in interest.into_iter().flatten() {
+            if let Some(encoding) = track.encodings.get_mut(usize::from(encoding)) {
+                encoding.viewers += 1;
+            }
+        }
+        self.counted = (track.epoch, interest);
+    }
+
+    /// Takes it out of the count of its track's viewers.
+    pub fn count_out(&mut self, track: &mut Track) {
+        let (epoch, counted) = std::mem::take(&mut self.counted);
+        if epoch != track.epoch {
+            return; // those encodings are gone
+        }
+        for encoding in counted.into_iter().flatten() {
+            if let Some(encoding) = track.encodings.get_mut(usize::from(encoding)) {
+                encoding.viewers = encoding.viewers.saturating_sub(1);
+            }
+        }
+    }
+
+    /// The row the API shows; `track` is the slot's track.
+    pub fn snapshot(&self, track: Option<&Track>) -> SlotSnapshot {
+        let current = self.selection.current();
+        let flows = current.and_then(|s| track?.encodings.get(usize::from(s.encoding)));
+        let cell = flows.map(|e| match self.layers.current() {
+            Cell::ALL if !e.grid.is_layered() => Cell::new(0, 0),
+            Cell::ALL => e.grid.top(),
+            cell => cell,
+        });
+        let is_flowing = |r: &&Rung| {
+            current.is_some_and(|s| s.encoding == r.encoding)
+                && cell.is_some_and(|c| (c.spatial(), c.temporal()) == (r.spatial, r.temporal))
+        };
+        let rung = track.and_then(|t| t.ladder.rungs().iter().find(is_flowing));
+        SlotSnapshot {
+            mid: self.mid.clone(),
+            kind: self.kind,
+            participant: track.map(|t| t.key.participant),
+            rid: flows.and_then(|e| e.rid.clone()),
+            spatial: cell.map(Cell::spatial),
+            temporal: cell.map(Cell::temporal),
+            target_bitrate: self.target_bitrate(track),
+            size: rung.and_then(|r| r.size).or(flows.and_then(|e| e.size)),
+            wish: self.wish.clone(),
+        }
+    }
+
+    fn target_bitrate(&self, track: Option<&Track>) -> Option<Bitrate> {
+        let chosen = self.chosen?;
+        let same = |r: &&Rung| (r.encoding, r.cell) == (chosen.encoding, chosen.cell);
+        let rung = track?.ladder.rungs().iter().find(same);
+        Some(rung.unwrap_or(&chosen).bitrate)
+    }
+}
