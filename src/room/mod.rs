@@ -1,4 +1,4 @@
-//! Rooms: who publishes, the tracks, their packets and their fan-out lists.
+//! Rooms: who publishes and who speaks, the tracks, their packets and their fan-out lists.
 
 pub mod doctor;
 pub mod encoding;
@@ -9,10 +9,12 @@ pub mod membership;
 pub mod meter;
 pub mod packet;
 pub mod ring;
+pub mod speaker;
 pub mod stats;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod track;
+pub mod voice;
 
 pub use encoding::{Encoding, SenderClock};
 pub use ladder::{Ladder, Rung};
