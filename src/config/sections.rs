@@ -260,12 +260,18 @@ impl Default for Limits {
 pub struct Whep {
     /// A viewer of a room without a publisher is let in and waits; otherwise 409.
     pub wait_for_publisher: bool,
+    /// Video sections that a viewer of a room gets of those it offers.
+    pub video_slots: u8,
+    /// Audio sections that a viewer of a room gets of those it offers.
+    pub audio_slots: u8,
 }
 
 impl Default for Whep {
     fn default() -> Self {
         Self {
             wait_for_publisher: true,
+            video_slots: 9,
+            audio_slots: 3,
         }
     }
 }

@@ -332,6 +332,8 @@ fn values_that_cannot_work_together_are_refused() {
         ("[http]\ntrusted_proxies = [\"10.0.0.0/99\"]", "10.0.0.0/8"),
         ("[limits]\nrequests_burst = 0", "at least 1"),
         ("[limits]\nname_length = 0", "from 1 to 1024"),
+        ("[whep]\nvideo_slots = 0", "from 1 to 25"),
+        ("[whep]\naudio_slots = 26", "from 1 to 25"),
         ("[limits]\nconsent_timeout = \"1ms\"", "from \"1s\""),
         ("ice_servers = [{ urls = [\"turn:t\"] }]", "entry 1: url"),
         (

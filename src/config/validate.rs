@@ -16,6 +16,10 @@ const MIN_STREAM_KEY: usize = 12;
 /// More workers than this are never useful on one machine's network card.
 const MAX_WORKERS: usize = 128;
 
+/// Sections of one kind that a viewer may have: more pictures than this nobody
+/// looks at, and every one makes its offer and answer longer.
+const MAX_SLOTS: u8 = 25;
+
 /// A key whose value can't be used.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Invalid {
@@ -297,6 +301,14 @@ impl Config {
                 "limits.name_length",
                 "expected from 1 to 1024 bytes",
             ));
+        }
+        for (key, value) in [
+            ("whep.video_slots", self.whep.video_slots),
+            ("whep.audio_slots", self.whep.audio_slots),
+        ] {
+            if !(1..=MAX_SLOTS).contains(&value) {
+                return Err(invalid(key, format!("expected from 1 to {MAX_SLOTS}")));
+            }
         }
         for (key, value) in [
             ("limits.consent_timeout", limits.consent_timeout),

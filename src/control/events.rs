@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::id::{NoRandomness, random_text};
-use super::session::{Activity, Session};
+use super::session::{Activity, Session, Slots};
 
 /// Event streams of one session: a page opens one; more than a few is a mistake or an attack.
 pub const MAX_STREAMS: usize = 4;
@@ -31,6 +31,8 @@ pub struct EventSet {
     pub viewercount: bool,
     /// What the viewer's path carries, and what it gets; an event of our own.
     pub quality: bool,
+    /// Who is in which section of a room's viewer; an event of our own.
+    pub slots: bool,
 }
 
 impl EventSet {
@@ -38,7 +40,7 @@ impl EventSet {
     pub const NAMES: [&'static str; 4] = ["active", "inactive", "layers", "viewercount"];
 
     /// The names of our own events, as in a `Link` field of their own.
-    pub const OWN_NAMES: [&'static str; 1] = ["quality"];
+    pub const OWN_NAMES: [&'static str; 2] = ["quality", "slots"];
 
     /// Adds the event of that name; false when there is none.
     pub fn add(&mut self, name: &str) -> bool {
@@ -48,6 +50,7 @@ impl EventSet {
             "layers" => self.layers = true,
             "viewercount" => self.viewercount = true,
             "quality" => self.quality = true,
+            "slots" => self.slots = true,
             _ => return false,
         }
         true
@@ -85,6 +88,8 @@ pub struct EventSource {
     pub viewers: watch::Receiver<usize>,
     /// Counts changes of the viewer's layers.
     pub layers: watch::Receiver<u64>,
+    /// Who is in which section.
+    pub slots: watch::Receiver<Slots>,
     /// The stream was deleted, or its session ended.
     pub ended: CancellationToken,
 }

@@ -11,7 +11,7 @@ use crate::units::{Bitrate, MediaKind, ParticipantId, RequestId, RoomId, Session
 /// What a viewer watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ViewTarget {
-    /// The room: its only publisher, else the one that has published longest.
+    /// The room: who speaks in it, as many as there are slots.
     Room,
     /// One participant, present or awaited.
     Participant(ParticipantId),
@@ -35,6 +35,8 @@ pub struct OpenSession {
     pub room: RoomId,
     /// What it does there.
     pub role: SessionRole,
+    /// Who publishes, or who watches where its token tells.
+    pub identity: Option<Arc<str>>,
     /// What offer and server agreed on.
     pub negotiated: Negotiated,
     /// The session's public id, shortened, for logs.
@@ -237,6 +239,13 @@ pub enum Event {
         key: SessionKey,
         /// Why nothing comes.
         why: InactiveReason,
+    },
+    /// Others than before are in the slots of a viewer of a room.
+    SlotsChanged {
+        /// The viewing session.
+        key: SessionKey,
+        /// For each slot its `a=mid`, and whom it shows now.
+        slots: Vec<(Arc<str>, Option<ParticipantId>)>,
     },
     /// What a viewer can choose from, or what was chosen for it, has changed:
     /// the next snapshot tells.

@@ -29,7 +29,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -48,13 +48,13 @@ use pending::{Pending, Waiting};
 pub use placement::{Load, PlacementSettings, place};
 use rooms::Rooms;
 pub use rooms::{RoomSettings, Seat};
-pub use session::{Activity, IceGeneration, KindCodecs, Session, SessionCodecs};
+pub use session::{Activity, IceGeneration, KindCodecs, Session, SessionCodecs, Slots};
 pub use snapshots::SnapshotSet;
 use snapshots::Snapshots;
 
 use crate::config::{Config, Limit};
 use crate::peer::negotiate::{AnswerContext, IceCredentials, RemoteCandidate};
-use crate::units::{SessionKey, WorkerId};
+use crate::units::{RoomId, SessionKey, WorkerId};
 
 /// How long a worker may take to answer by default. It answers within a turn of its
 /// loop (milliseconds); a client waits 5 s (FFmpeg) to 8 s (OBS) for its answer.
@@ -296,8 +296,18 @@ impl Control {
             activity: session.activity(),
             viewers: self.0.rooms().viewers(session.room)?,
             layers: session.layers(),
+            slots: session.slots(),
             ended,
         })
+    }
+
+    /// The sections of a room's viewer, each with the identity that it shows.
+    pub fn named_slots(&self, room: RoomId, slots: &Slots) -> BTreeMap<String, Option<String>> {
+        let rooms = self.0.rooms();
+        let name =
+            |participant: &Option<_>| Some(rooms.identity(room, (*participant)?)?.to_string());
+        let named = slots.iter().map(|(mid, p)| (mid.to_string(), name(p)));
+        named.collect()
     }
 
     /// Whether what a viewer asked to watch is published now.

@@ -35,6 +35,8 @@ pub struct OpenRequest {
     pub room: String,
     /// What to do there.
     pub join: Join,
+    /// Who asks, where the token tells: a viewer of a room is not shown itself.
+    pub caller: Option<String>,
     /// The right to make the room when it does not exist.
     pub may_create: bool,
     /// What was agreed on.
@@ -181,6 +183,10 @@ impl Control {
             request: number,
             room: joined.seat.room,
             role: joined.seat.role,
+            identity: match request.join {
+                Join::Publish(_) => joined.seat.identity.clone(),
+                Join::View(_) => request.caller.map(Arc::from),
+            },
             negotiated: request.negotiated,
             log_id: session.log_id().clone(),
         }));

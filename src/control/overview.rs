@@ -104,6 +104,8 @@ pub struct ViewerView {
     pub session: String,
     /// Whom it watches now.
     pub watching: Option<String>,
+    /// Its sections and whom they show.
+    pub slots: Vec<SlotView>,
     /// ICE and DTLS are up.
     pub connected: bool,
     /// Bits per second that go out to it.
@@ -114,6 +116,17 @@ pub struct ViewerView {
     pub rtt_ms: Option<f64>,
     /// Packets sent.
     pub packets: u64,
+}
+
+/// A viewer's section.
+#[derive(Debug, Clone, Serialize)]
+pub struct SlotView {
+    /// `a=mid`.
+    pub mid: String,
+    /// `audio` or `video`.
+    pub kind: &'static str,
+    /// Whom it shows now.
+    pub participant: Option<String>,
 }
 
 impl Control {
@@ -164,6 +177,7 @@ fn room_view(
         .iter()
         .filter_map(|(identity, session)| Some((participant_of(session)?, &**identity)))
         .collect();
+    let name = |id: Option<ParticipantId>| identities.get(&id?).map(ToString::to_string);
     let mut watched: HashMap<ParticipantId, usize> = HashMap::new();
     for id in viewing.iter().filter_map(|(_, row)| row.watching) {
         *watched.entry(id).or_default() += 1;
@@ -197,10 +211,16 @@ fn room_view(
             .iter()
             .map(|(session, row)| ViewerView {
                 session: session.log_id().to_string(),
-                watching: row
-                    .watching
-                    .and_then(|id| identities.get(&id))
-                    .map(ToString::to_string),
+                watching: name(row.watching),
+                slots: row
+                    .slots
+                    .iter()
+                    .map(|slot| SlotView {
+                        mid: slot.mid.to_string(),
+                        kind: slot.kind.as_str(),
+                        participant: name(slot.participant),
+                    })
+                    .collect(),
                 connected: row.connected,
                 bitrate: row.bitrate.0,
                 loss: rounded(row.loss),

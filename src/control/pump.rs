@@ -73,6 +73,11 @@ impl Control {
                     self.grant_early_wish(&session);
                 }
             }
+            Event::SlotsChanged { key, slots } => {
+                if let Some(session) = self.by_key(key) {
+                    session.set_slots(slots);
+                }
+            }
             Event::LayersChanged { key } => {
                 if let Some(session) = self.by_key(key) {
                     session.layers_changed();

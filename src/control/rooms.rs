@@ -445,6 +445,13 @@ impl Rooms {
         Some(self.rooms.get(&room)?.viewers.subscribe())
     }
 
+    /// The name of a participant of a room.
+    pub fn identity(&self, room: RoomId, id: ParticipantId) -> Option<Arc<str>> {
+        let participants = &self.rooms.get(&room)?.participants;
+        let found = participants.iter().find(|(_, p)| p.id == id)?;
+        Some(found.0.clone())
+    }
+
     /// Rooms with somebody in them, by name.
     pub fn rows(&self) -> Vec<RoomRow> {
         let mut rows: Vec<RoomRow> = self

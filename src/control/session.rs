@@ -11,7 +11,7 @@ use super::id::{EntityTag, SessionId};
 use super::messages::{CloseReason, InactiveReason, LayerWish, SessionRole};
 use crate::codec::Codec;
 use crate::peer::negotiate::{Direction, IceCredentials, Negotiated};
-use crate::units::{MediaKind, RoomId, SessionKey};
+use crate::units::{MediaKind, ParticipantId, RoomId, SessionKey};
 
 /// How many former ICE generations of the peer are remembered, so that a
 /// candidate which arrives late is not taken for a restart.
@@ -40,6 +40,9 @@ pub enum Activity {
     /// The session has ended.
     Closed,
 }
+
+/// The slots of a room's viewer: each one's `a=mid`, and whom it shows.
+pub type Slots = Vec<(Arc<str>, Option<ParticipantId>)>;
 
 /// What a publisher's kinds of media carry: the codecs that were agreed on,
 /// and the one that really arrives.
@@ -142,6 +145,8 @@ pub struct Session {
     activity: watch::Sender<Activity>,
     /// Counts changes of what can be chosen and of what flows.
     layers: watch::Sender<u64>,
+    /// Who is in which slot of a room's viewer, as told last.
+    slots: watch::Sender<Slots>,
     /// One ICE restart at a time.
     pub(super) restarting: tokio::sync::Mutex<()>,
 }
@@ -187,6 +192,7 @@ impl Session {
             }),
             activity: watch::Sender::new(Activity::Unknown),
             layers: watch::Sender::new(0),
+            slots: watch::Sender::default(),
             restarting: tokio::sync::Mutex::new(()),
         }
     }
@@ -338,6 +344,15 @@ impl Session {
 
     pub(super) fn take_early_wish(&self) -> Option<(Arc<str>, LayerWish)> {
         self.state().early_wish.take()
+    }
+
+    pub(super) fn set_slots(&self, slots: Slots) {
+        self.slots.send_replace(slots);
+    }
+
+    /// Who is in which slot, and its changes.
+    pub fn slots(&self) -> watch::Receiver<Slots> {
+        self.slots.subscribe()
     }
 
     /// Works on the session's event streams.

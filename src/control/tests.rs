@@ -19,6 +19,7 @@ fn publish(room: &str, identity: &str, sections: &[&[Codec]]) -> OpenRequest {
     OpenRequest {
         room: room.into(),
         join: Join::Publish(identity.into()),
+        caller: None,
         may_create: true,
         negotiated: negotiated(Direction::Publish, sections),
         bundle: Vec::new(),
@@ -31,6 +32,7 @@ fn view(room: &str, identity: Option<&str>, sections: &[&[Codec]]) -> OpenReques
     OpenRequest {
         room: room.into(),
         join: Join::View(identity.map(Into::into)),
+        caller: None,
         may_create: true,
         negotiated: negotiated(Direction::View, sections),
         bundle: Vec::new(),

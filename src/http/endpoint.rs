@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use rand::Rng;
 
@@ -96,8 +96,32 @@ pub(super) async fn watch(
     let target = target(&app, names)?;
     let access = app.authenticate(request.headers())?;
     access.may_subscribe(&target.room)?;
-    let join = Join::View(target.participant);
+    // The path names the participant, or the query does.
+    let asked = match target.participant {
+        Some(participant) => Some(participant),
+        None => asked_participant(&app, request.uri())?,
+    };
+    let join = Join::View(asked);
     open(&app, target.room, join, &access, request).await
+}
+
+/// `?participant=` of a WHEP endpoint.
+#[derive(Debug, serde::Deserialize)]
+struct WatchQuery {
+    participant: Option<String>,
+}
+
+fn asked_participant(app: &App, uri: &Uri) -> Result<Option<String>, Problem> {
+    let Query(query) = Query::<WatchQuery>::try_from_uri(uri).map_err(|_| {
+        Problem::new(
+            Kind::Malformed,
+            "The query is not key=value pairs, each once.",
+        )
+    })?;
+    if let Some(participant) = &query.participant {
+        check_name(participant, usize::from(app.0.config.limits.name_length))?;
+    }
+    Ok(query.participant)
 }
 
 /// Reads the offer, opens the session and answers.
@@ -124,10 +148,15 @@ async fn open(
         Join::Publish(_) => Direction::Publish,
         Join::View(_) => Direction::View,
     };
-    let policy = Policy {
+    let mut policy = Policy {
         data_channels: access.may_publish_data(&room).is_ok(),
         ..Policy::default()
     };
+    if join == Join::View(None) {
+        let whep = &app.0.config.whep;
+        policy.max_view_video = usize::from(whep.video_slots);
+        policy.max_view_audio = usize::from(whep.audio_slots);
+    }
     let accepted = read_offer(&offer, direction, &policy)?;
     if direction == Direction::Publish {
         for section in &accepted.negotiated.media {
@@ -155,6 +184,7 @@ async fn open_session(
     let request = OpenRequest {
         room,
         join,
+        caller: access.identity.clone(),
         may_create,
         negotiated: accepted.negotiated.clone(),
         bundle: accepted.bundle_mids().to_vec(),

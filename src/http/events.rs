@@ -217,6 +217,10 @@ impl Teller {
     fn new(control: Control, session: Arc<Session>, mut source: EventSource) -> Self {
         source.activity.mark_changed();
         source.viewers.mark_changed();
+        // A room's viewer has slots; nothing is told of others.
+        if !source.slots.borrow().is_empty() {
+            source.slots.mark_changed();
+        }
         let now = Instant::now();
         Self {
             control,
@@ -243,6 +247,7 @@ impl Teller {
                 activity,
                 viewers,
                 layers,
+                slots,
                 ended,
             } = &mut self.source;
             let count_from = self.count_from;
@@ -271,6 +276,12 @@ impl Teller {
                     let now = Instant::now();
                     self.since = Some(now.into_std());
                     self.look_at = self.look_at.min(now + LOOK_AFTER);
+                }
+                changed = slots.changed(), if events.slots => {
+                    changed.ok()?;
+                    let now = slots.borrow_and_update().clone();
+                    let named = self.control.named_slots(self.session.room, &now);
+                    return Some(event("slots", &json!(named)));
                 }
                 () = tokio::time::sleep_until(self.look_at), if looks => self.look().await,
                 changed = count_changed, if events.viewercount => {

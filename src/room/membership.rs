@@ -1,8 +1,12 @@
 //! A room as one worker sees it: who publishes, here or elsewhere, and which
 //! other workers have viewers of it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use smallvec::SmallVec;
+
+use super::speaker::Speakers;
 use super::track::Format;
 use crate::units::{MediaKind, ParticipantId, WorkerId};
 
@@ -22,6 +26,8 @@ pub struct PublishedTrack {
 pub struct Publication {
     /// Who.
     pub participant: ParticipantId,
+    /// The same by name, to know a viewer's own publisher by.
+    pub identity: Arc<str>,
     /// The worker with the publisher's session.
     pub worker: WorkerId,
     /// Counts that participant's publishers on its worker, so that media of a
@@ -46,7 +52,20 @@ pub struct Room {
     pub viewers: usize,
     /// Other workers with viewers, a bit each.
     pub interested: u64,
+    /// Who speaks.
+    pub speakers: Speakers,
+    /// Local microphones whose spurt lasts, by track.
+    pub talking: Vec<u32>,
+    /// The worker looks at the room's speakers.
+    pub lively: bool,
+    /// The most slots of one kind that a follower has had.
+    pub most_slots: usize,
+    /// Who stood first when followers were last bound.
+    order: Order,
 }
+
+/// Those who matter to followers: first who is to be seen, then who is to be heard.
+type Order = (SmallVec<[ParticipantId; 8]>, SmallVec<[ParticipantId; 8]>);
 
 impl Room {
     /// Adds a publication or replaces the participant's former one.
@@ -81,16 +100,17 @@ impl Room {
         &self.publications
     }
 
-    /// Whom a follower of the room watches: `current` while it publishes,
-    /// else who has published longest; `current` again when nobody does, so
-    /// that its return is seen at once.
-    pub fn followed(&self, current: Option<ParticipantId>) -> Option<ParticipantId> {
-        if let Some(participant) = current
-            && self.publication(participant).is_some()
-        {
-            return current;
-        }
-        self.publications.first().map(|p| p.participant).or(current)
+    /// Whether those are others than at the last call who are to be seen or heard first.
+    pub fn order_changed(&mut self) -> bool {
+        // One more than there are slots: a viewer's own participant is passed over.
+        let count = self.most_slots + 1;
+        let order: Order = (
+            self.speakers.seen().take(count).collect(),
+            self.speakers.heard().take(count).collect(),
+        );
+        let changed = order != self.order;
+        self.order = order;
+        changed
     }
 
     /// Nothing holds the room in this worker any more.
@@ -118,35 +138,12 @@ mod tests {
     fn publication(participant: u64, since: Instant) -> Publication {
         Publication {
             participant: ParticipantId(participant),
+            identity: "somebody".into(),
             worker: WorkerId(0),
             generation: 1,
             since,
             tracks: Vec::new(),
         }
-    }
-
-    #[test]
-    fn followers_stay_with_whom_they_watch_and_move_when_it_leaves() {
-        let start = Instant::now();
-        let mut room = Room::default();
-        assert_eq!(room.followed(None), None);
-        room.publish(publication(7, start + Duration::from_secs(1)));
-        room.publish(publication(9, start));
-        assert_eq!(room.followed(None), Some(ParticipantId(9)));
-        assert_eq!(
-            room.followed(Some(ParticipantId(7))),
-            Some(ParticipantId(7))
-        );
-        room.take(ParticipantId(9));
-        assert_eq!(
-            room.followed(Some(ParticipantId(9))),
-            Some(ParticipantId(7))
-        );
-        room.take(ParticipantId(7));
-        assert_eq!(
-            room.followed(Some(ParticipantId(7))),
-            Some(ParticipantId(7))
-        );
     }
 
     #[test]
@@ -157,7 +154,7 @@ mod tests {
         room.publish(publication(2, start + Duration::from_secs(1)));
         room.publish(publication(1, start + Duration::from_secs(2)));
         assert_eq!(room.publications().len(), 2);
-        assert_eq!(room.followed(None), Some(ParticipantId(1)));
+        assert_eq!(room.publications()[0].participant, ParticipantId(1));
     }
 
     #[test]

@@ -83,7 +83,9 @@ impl Speakers {
     }
 
     fn entry(&self, participant: ParticipantId) -> Option<&Entry> {
-        self.at(participant).ok().and_then(|at| self.entries.get(at))
+        self.at(participant)
+            .ok()
+            .and_then(|at| self.entries.get(at))
     }
 
     /// News of a voice.
@@ -216,8 +218,8 @@ impl Speakers {
                         Some(at) if recently(at) => DOUBLE_TALK,
                         _ => TURN,
                     };
-                    let louder = active.is_open()
-                        && entry.voice.loudness >= active.loudness + DOMINANT;
+                    let louder =
+                        active.is_open() && entry.voice.loudness >= active.loudness + DOMINANT;
                     entry.louder = match (louder, entry.louder) {
                         (true, since) => since.or(Some(now)),
                         (false, _) => None,

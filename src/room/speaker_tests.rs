@@ -131,20 +131,14 @@ fn double_talk_does_not_flap() {
             }
             sounds
         };
-        let (changes, _) = run(
-            &[sentences(500, 350), sentences(3000 + shift, 420)],
-            30_000,
-        );
+        let (changes, _) = run(&[sentences(500, 350), sentences(3000 + shift, 420)], 30_000);
         assert!(changes.len() <= 2, "shift {shift}: {changes:?}");
     }
 }
 
 #[test]
 fn who_is_interrupted_and_yields_gives_way() {
-    let (changes, _) = run(
-        &[speech(500, 5000, -30), speech(4400, 9000, -30)],
-        10_000,
-    );
+    let (changes, _) = run(&[speech(500, 5000, -30), speech(4400, 9000, -30)], 10_000);
     assert_eq!(order(&changes), [1, 2]);
     let at = changes[1].0;
     assert!((5000..5900).contains(&at), "{changes:?}");
@@ -168,10 +162,7 @@ fn a_much_louder_voice_takes_over_from_a_mumbler_once() {
 #[test]
 fn steady_noise_is_no_speaker_for_long() {
     let (changes, speakers) = run(
-        &[
-            vec![(0, 40_000, -48)],
-            speech(10_000, 15_000, -30),
-        ],
+        &[vec![(0, 40_000, -48)], speech(10_000, 15_000, -30)],
         40_000,
     );
     assert_eq!(changes.last().map(|(_, who)| *who), Some(2), "{changes:?}");
@@ -182,7 +173,12 @@ fn steady_noise_is_no_speaker_for_long() {
 fn the_first_to_be_heard_are_the_loudest_and_the_active_speaker() {
     let open = |speakers: &Speakers| speakers.heard().map(|p| p.0).collect::<Vec<_>>();
     let tone = |from: u64, level: i32| vec![(from, 10_000u64, level)];
-    let microphones = [tone(500, -40), tone(3000, -20), tone(3500, -31), tone(3600, -30)];
+    let microphones = [
+        tone(500, -40),
+        tone(3000, -20),
+        tone(3500, -31),
+        tone(3600, -30),
+    ];
     // Who talked first is active; the others stand by loudness, equals by age.
     let (_, speakers) = run(&microphones, 4200);
     assert_eq!(open(&speakers), [1, 2, 3, 4]);
@@ -195,10 +191,7 @@ fn the_first_to_be_heard_are_the_loudest_and_the_active_speaker() {
 
 #[test]
 fn who_leaves_is_forgotten_and_the_one_before_returns() {
-    let (_, mut speakers) = run(
-        &[speech(500, 2000, -30), speech(3000, 5000, -30)],
-        6000,
-    );
+    let (_, mut speakers) = run(&[speech(500, 2000, -30), speech(3000, 5000, -30)], 6000);
     assert_eq!(speakers.active(), Some(id(2)));
     speakers.forget(id(2));
     speakers.evaluate(Instant::now());

@@ -7,6 +7,7 @@ use super::encoding::Encoding;
 use super::ladder::Ladder;
 use super::packet::Packet;
 use super::stats::INACTIVE_AFTER;
+use super::voice::VoiceMeter;
 use crate::codec::Codec;
 use crate::control::messages::{TrackRepair, TrackSnapshot};
 use crate::units::{MediaKind, ParticipantId, RoomId, WorkerId};
@@ -122,6 +123,8 @@ pub struct Track {
     pictures: u32,
     /// When the encodings were last looked at for a silent one.
     looked: Option<Instant>,
+    /// Whether somebody speaks, of a local microphone.
+    pub voice: VoiceMeter,
 }
 
 impl Track {
@@ -143,6 +146,7 @@ impl Track {
             hungry: false,
             pictures: 0,
             looked: None,
+            voice: VoiceMeter::default(),
         }
     }
 
@@ -156,6 +160,7 @@ impl Track {
         rids: &[String],
     ) {
         self.source = source;
+        self.voice = VoiceMeter::default();
         self.generation = generation;
         self.epoch = self.epoch.wrapping_add(1);
         self.formats = formats;

@@ -5,6 +5,7 @@
 //! one section.
 
 pub mod allocate;
+pub mod assign;
 pub mod formats;
 pub mod line;
 pub mod repair;
@@ -12,11 +13,12 @@ pub mod select;
 pub mod slot;
 pub mod timeline;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::control::messages::{InactiveReason, ViewTarget};
 use crate::peer::egress::Egress;
-use crate::units::{Bitrate, ParticipantId};
+use crate::units::{Bitrate, MediaKind, ParticipantId};
 use slot::Slot;
 
 /// Sender reports of a slot are this far apart (RFC 3550 §6.2 allows no less
@@ -28,7 +30,9 @@ pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Viewer {
     /// What it asked to watch.
     pub target: ViewTarget,
-    /// Whom it watches.
+    /// Who it is, where its token tells.
+    pub identity: Option<Arc<str>>,
+    /// Whom it watches; of a room, the active speaker when it shows that one.
     pub watching: Option<ParticipantId>,
     /// One a negotiated section.
     pub slots: Vec<Slot>,
@@ -61,9 +65,10 @@ const MATERIAL: u64 = 5;
 
 impl Viewer {
     /// A viewer whose transport is not up yet.
-    pub fn new(target: ViewTarget, slots: Vec<Slot>) -> Self {
+    pub fn new(target: ViewTarget, identity: Option<Arc<str>>, slots: Vec<Slot>) -> Self {
         Self {
             target,
+            identity,
             watching: None,
             slots,
             egress: None,
@@ -87,6 +92,13 @@ impl Viewer {
             }
             (before, now) => before != now,
         }
+    }
+
+    /// What its path carries for each picture, at least.
+    pub fn picture_budget(&self) -> Option<Bitrate> {
+        let pictures = self.slots.iter().filter(|s| s.kind == MediaKind::Video);
+        let pictures = pictures.count().max(1) as u64;
+        self.estimate.map(|estimate| Bitrate(estimate.0 / pictures))
     }
 
     /// The slot of the section `mid`.

@@ -19,7 +19,7 @@ use crate::peer::header::{OutgoingHeader, OutgoingIds, PassedExtensions};
 use crate::peer::negotiate::{MediaSection, NegotiatedCodec, SignalledSsrc};
 use crate::room::encoding::LINE_BREAK;
 use crate::room::{Encoding, Packet, Rung, Track};
-use crate::units::MediaKind;
+use crate::units::{MediaKind, ParticipantId};
 
 mod aim;
 mod resend;
@@ -127,8 +127,14 @@ pub struct Slot {
     pub mid: Arc<str>,
     /// What the viewer wants of the track's layers.
     pub wish: LayerWish,
+    /// Whom it is to show.
+    pub participant: Option<ParticipantId>,
+    /// Whom it showed when the control plane was last told.
+    pub told: Option<ParticipantId>,
     /// Index of its track in the worker.
     pub track: Option<u32>,
+    /// The track that takes the present one's place with its next keyframe.
+    pub incoming: Option<u32>,
     /// Which of the track's sources flows.
     pub selection: Selection,
     /// Which layers of it flow.
@@ -181,7 +187,10 @@ impl Slot {
             ssrcs,
             mid: section.mid.as_str().into(),
             wish: LayerWish::default(),
+            participant: None,
+            told: None,
             track: None,
+            incoming: None,
             selection: Selection::Idle,
             layers: Layers::default(),
             priority: 0,

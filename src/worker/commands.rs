@@ -1,5 +1,6 @@
 //! The control plane's commands: sessions begin, change and end here.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use rand::Rng;
@@ -116,7 +117,7 @@ impl Core {
                     .iter()
                     .map(|section| self.viewer_slot(section, &mut local.ssrcs))
                     .collect();
-                Media::Viewer(Viewer::new(target, slots))
+                Media::Viewer(Viewer::new(target, open.identity.clone(), slots))
             }
         };
         let session = Session {
@@ -135,9 +136,10 @@ impl Core {
         self.rooms.entry(room).or_default().sessions += 1;
         match open.role {
             SessionRole::Publisher(participant) => {
-                self.announce(now, key.slot, room, participant, &open.negotiated);
+                let identity = open.identity.unwrap_or_default();
+                self.announce(now, key.slot, room, participant, identity, &open.negotiated);
             }
-            SessionRole::Viewer(target) => self.join_viewer(key.slot, room, target),
+            SessionRole::Viewer(target) => self.join_viewer(now, key.slot, room, target),
         }
         self.wake_at(key, now + self.config.connect_timeout);
         self.guarded(now, key.slot, |core| {
@@ -199,6 +201,7 @@ impl Core {
         slot: u32,
         room: RoomId,
         participant: ParticipantId,
+        identity: Arc<str>,
         negotiated: &Negotiated,
     ) {
         let tracks = negotiated
@@ -220,23 +223,26 @@ impl Core {
             .collect();
         let publication = Publication {
             participant,
+            identity,
             worker: self.config.id,
             generation: self.generation,
             since: now,
             tracks,
         };
-        self.publish(room, publication, Source::Local { session: slot });
+        self.publish(now, room, publication, Source::Local { session: slot });
     }
 
-    fn join_viewer(&mut self, slot: u32, room: RoomId, target: ViewTarget) {
+    fn join_viewer(&mut self, now: Instant, slot: u32, room: RoomId, target: ViewTarget) {
+        let slots = self.sessions.get(slot).map_or(0, |s| s.most_slots());
         let entry = self.rooms.entry(room).or_default();
         entry.viewers += 1;
         let first = entry.viewers == 1;
         if target == ViewTarget::Room {
             entry.followers.push(slot);
+            entry.most_slots = entry.most_slots.max(slots);
         }
         if first {
-            self.tell_interest(room, true);
+            self.tell_interest(now, room, true);
         }
         self.bind_viewer(slot);
     }
@@ -274,8 +280,8 @@ impl Core {
         self.timers.cancel(slot);
         let room = session.room;
         match session.media {
-            Media::Publisher(publisher) => self.unpublish(room, slot, &publisher),
-            Media::Viewer(viewer) => self.leave_viewer(room, slot, viewer.target),
+            Media::Publisher(publisher) => self.unpublish(now, room, slot, &publisher),
+            Media::Viewer(viewer) => self.leave_viewer(now, room, slot, viewer.target),
         }
         if let Some(entry) = self.rooms.get_mut(&room) {
             entry.sessions -= 1;
@@ -293,7 +299,7 @@ impl Core {
         });
     }
 
-    fn leave_viewer(&mut self, room: RoomId, slot: u32, target: ViewTarget) {
+    fn leave_viewer(&mut self, now: Instant, room: RoomId, slot: u32, target: ViewTarget) {
         let Some(entry) = self.rooms.get_mut(&room) else {
             return;
         };
@@ -303,7 +309,7 @@ impl Core {
             entry.followers.retain(|follower| *follower != slot);
         }
         if last {
-            self.tell_interest(room, false);
+            self.tell_interest(now, room, false);
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::net::{AddressTable, SendArena};
 use crate::peer::crypto::Crypto;
 use crate::peer::header::PassedExtensions;
 use crate::peer::ingress::Routed;
-use crate::room::{Room, Track, TrackKey};
+use crate::room::{Room, Subscriber, Track, TrackKey};
 use crate::telemetry::DropReason;
 use crate::units::{RoomId, SessionKey, WorkerId};
 
@@ -143,6 +143,13 @@ pub struct Core {
     pub(super) next_keyframe_poll: Option<Instant>,
     pub(super) next_roll: Option<Instant>,
     pub(super) generation: u32,
+    /// Counts publishers over all tracks: see [`Track::epoch`].
+    pub(super) epoch: u32,
+    /// Rooms in which somebody is heard.
+    pub(super) lively: Vec<RoomId>,
+    pub(super) next_speaker_tick: Option<Instant>,
+    /// Slots that have begun to send a voice in this turn.
+    pub(super) look_back: Vec<Subscriber>,
     pub(super) plain_stun: StunLimiter,
     /// Packets of the datagram in hand.
     pub(super) routed: Vec<Routed>,
@@ -175,6 +182,10 @@ impl Core {
             next_keyframe_poll: None,
             next_roll: None,
             generation: 0,
+            epoch: 0,
+            lively: Vec::new(),
+            next_speaker_tick: None,
+            look_back: Vec::new(),
             plain_stun: StunLimiter::new(config.clock.start()),
             routed: Vec::new(),
             passed: None,
@@ -210,6 +221,9 @@ impl Core {
         self.aim_viewers();
         self.fan_out(now, flush);
         self.run_timers(now);
+        self.tick_speakers(now);
+        self.look_back(now, flush);
+        self.aim_viewers();
         self.poll_keyframes(now);
         if self.next_roll.is_none_or(|at| at <= now) {
             self.next_roll = Some(now + ROLL);
@@ -228,10 +242,15 @@ impl Core {
     /// When [`turn`](Self::turn) wants to be called at the latest.
     pub fn next_deadline(&self) -> Option<Instant> {
         let roll = self.next_roll.filter(|_| !self.tracks.is_empty());
-        [self.timers.next_deadline(), self.next_keyframe_poll, roll]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.timers.next_deadline(),
+            self.next_keyframe_poll,
+            self.next_speaker_tick,
+            roll,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// How many sessions there are.

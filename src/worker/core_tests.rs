@@ -35,6 +35,7 @@ fn open(core: &mut Core, now: Instant, offer: &str, role: SessionRole) -> Option
         request: RequestId(1),
         room: RoomId(1),
         role,
+        identity: None,
         negotiated: accepted.negotiated.clone(),
         log_id: Arc::from("test"),
     };

@@ -5,6 +5,9 @@
 
 use std::time::Instant;
 
+use smallvec::SmallVec;
+
+use super::binding::move_on;
 use super::core::{ARENA_RESERVE, Core, Flush};
 use super::mesh::{MediaMessage, MeshMessage};
 use super::session::{Media, Session};
@@ -45,7 +48,7 @@ impl Core {
     /// Takes a packet into its track and queues the track for this turn.
     pub(super) fn ingest(
         &mut self,
-        _now: Instant,
+        now: Instant,
         index: u32,
         encoding: u8,
         packet: crate::room::Packet,
@@ -54,6 +57,9 @@ impl Core {
             return;
         };
         let (changes, format) = (track.ladder.changes(), track.current_format);
+        let is_local = matches!(track.source, Source::Local { .. });
+        let level = packet.passed.audio_level.filter(|_| is_local);
+        let (timestamp, codec) = (packet.timestamp, packet.codec);
         if !track.ingest(encoding, packet) {
             return;
         }
@@ -67,6 +73,9 @@ impl Core {
         if track.current_format != format {
             self.format_changed(index);
         }
+        if let Some(level) = level {
+            self.hear(now, index, timestamp, codec.clock_rate(), level);
+        }
     }
 
     /// Sends this turn's packets to everybody who gets them.
@@ -74,6 +83,7 @@ impl Core {
         if !self.reaim.is_empty() {
             self.aim_viewers(); // packets of this turn may have moved the best encoding
         }
+        self.look_back(now, flush);
         let mut busy = std::mem::take(&mut self.busy);
         for index in busy.drain(..) {
             self.fan_out_track(now, index, flush);
@@ -88,6 +98,7 @@ impl Core {
         track.queued = false;
         let pending = std::mem::take(&mut track.pending);
         let subscribers = std::mem::take(&mut track.subscribers);
+        let mut moved = SmallVec::<[_; 4]>::new();
         for subscriber in &subscribers {
             let Some(Session {
                 media: Media::Viewer(viewer),
@@ -97,12 +108,23 @@ impl Core {
             else {
                 continue;
             };
+            let at = usize::from(subscriber.slot);
+            let budget = match viewer.slots.get(at) {
+                Some(slot) if slot.track != Some(index) => viewer.picture_budget(),
+                _ => None,
+            };
             let (Some(egress), Some(path)) = (&mut viewer.egress, transport.ice.path()) else {
                 continue;
             };
-            let Some(slot) = viewer.slots.get_mut(usize::from(subscriber.slot)) else {
+            let Some(slot) = viewer.slots.get_mut(at) else {
                 continue;
             };
+            if slot.track != Some(index) {
+                match move_on(slot, index, track, budget, &pending) {
+                    Some(left) => moved.push((*subscriber, left)),
+                    None => continue,
+                }
+            }
             if self.outputs.arena.room() < ARENA_RESERVE {
                 flush.flush(&mut self.outputs.arena);
             }
@@ -146,6 +168,10 @@ impl Core {
         track.subscribers = subscribers;
         track.pending = pending;
         track.settle();
+        for (subscriber, left) in moved {
+            self.moved_on(subscriber, left, index);
+        }
+        self.forget_track_if_unused(index);
     }
 
     /// Notes a sender report of a local track and passes it on.

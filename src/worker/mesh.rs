@@ -2,6 +2,7 @@
 //! once per worker, whatever the number of viewers there.
 
 use crate::room::membership::Publication;
+use crate::room::voice::Voice;
 use crate::room::{Packet, SenderClock, TrackKey};
 use crate::units::{ParticipantId, RoomId};
 
@@ -31,6 +32,14 @@ pub enum MeshMessage {
         participant: ParticipantId,
         /// Which of its publishers.
         generation: u32,
+    },
+    /// What the voices of publishers at the sender do; sent when that changes,
+    /// and no more often than rooms are looked at.
+    Voices {
+        /// The room.
+        room: RoomId,
+        /// Those with news.
+        voices: Vec<(ParticipantId, Voice)>,
     },
     /// The sender wants a track's packets, or wants them no more.
     Subscribe {

@@ -1,6 +1,7 @@
 //! A worker: an OS thread that owns its sockets, sessions, tracks and timers,
 //! around a core that has none of time, sockets and threads.
 
+mod binding;
 pub mod clock;
 mod commands;
 pub mod core;
@@ -14,6 +15,7 @@ pub mod sans_io;
 mod session;
 mod sessions;
 mod snapshot;
+mod speakers;
 pub mod thread;
 mod ticks;
 pub mod timers;

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::core::Core;
-use super::mesh::MeshMessage;
+use super::mesh::{MediaMessage, MeshMessage};
 use super::session::Publisher;
 use crate::room::membership::{Publication, worker_bit, workers};
 use crate::room::{RemoteSubscriber, Source, Subscriber, Track, TrackKey};
@@ -40,14 +40,20 @@ impl Core {
         }
     }
 
-    fn send(&mut self, to: WorkerId, message: MeshMessage) {
+    pub(super) fn send(&mut self, to: WorkerId, message: MeshMessage) {
         if to != self.config.id {
             self.outputs.mesh.push((to, message));
         }
     }
 
     /// A participant publishes, here or at another worker.
-    pub(super) fn publish(&mut self, room: RoomId, publication: Publication, source: Source) {
+    pub(super) fn publish(
+        &mut self,
+        now: Instant,
+        room: RoomId,
+        publication: Publication,
+        source: Source,
+    ) {
         let participant = publication.participant;
         for kind in [MediaKind::Audio, MediaKind::Video] {
             let key = TrackKey {
@@ -61,6 +67,8 @@ impl Core {
                     self.leave_other_source(index, source);
                     if let Some(track) = self.tracks.get_mut(index as usize) {
                         let generation = publication.generation;
+                        track.epoch = self.epoch; // attaching counts one on
+                        self.epoch = self.epoch.wrapping_add(1);
                         track.attach(
                             source,
                             generation,
@@ -93,7 +101,10 @@ impl Core {
                 self.send(worker, MeshMessage::Publish { room, publication });
             }
         }
-        self.rooms.entry(room).or_default().publish(publication);
+        let entry = self.rooms.entry(room).or_default();
+        entry.publish(publication);
+        entry.speakers.silence(participant);
+        self.listen_again(now, room);
         self.rebind_followers(room);
     }
 
@@ -124,7 +135,13 @@ impl Core {
     }
 
     /// A local publisher's session ends.
-    pub(super) fn unpublish(&mut self, room: RoomId, slot: u32, publisher: &Publisher) {
+    pub(super) fn unpublish(
+        &mut self,
+        now: Instant,
+        room: RoomId,
+        slot: u32,
+        publisher: &Publisher,
+    ) {
         let participant = publisher.participant;
         let tracks: Vec<u32> = publisher.ingress.tracks().collect();
         for index in tracks {
@@ -148,6 +165,8 @@ impl Core {
             return; // taken over meanwhile
         }
         entry.take(participant);
+        entry.speakers.forget(participant);
+        entry.speakers.evaluate(now);
         for worker in workers(entry.interested) {
             let message = MeshMessage::Unpublish {
                 room,
@@ -157,17 +176,6 @@ impl Core {
             self.send(worker, message);
         }
         self.rebind_followers(room);
-    }
-
-    fn rebind_followers(&mut self, room: RoomId) {
-        let followers = match self.rooms.get(&room) {
-            Some(entry) => entry.followers.clone(),
-            None => return,
-        };
-        for follower in followers {
-            self.bind_viewer(follower);
-        }
-        self.aim_viewers();
     }
 
     /// A viewer's slot wants a track.
@@ -183,11 +191,11 @@ impl Core {
     }
 
     /// A viewer leaves a track.
-    pub(super) fn unsubscribe(&mut self, index: u32, session: u32) {
+    pub(super) fn unsubscribe(&mut self, index: u32, subscriber: Subscriber) {
         let Some(track) = self.tracks.get_mut(index as usize) else {
             return;
         };
-        if let Some(at) = track.subscribers.iter().position(|s| s.session == session) {
+        if let Some(at) = track.subscribers.iter().position(|s| *s == subscriber) {
             track.subscribers.swap_remove(at);
         }
         let (last, source, key) = (track.subscribers.is_empty(), track.source, track.key);
@@ -198,7 +206,7 @@ impl Core {
     }
 
     /// Tells all workers whether viewers of the room are here.
-    pub(super) fn tell_interest(&mut self, room: RoomId, on: bool) {
+    pub(super) fn tell_interest(&mut self, now: Instant, room: RoomId, on: bool) {
         for worker in (0..self.config.workers).map(WorkerId) {
             self.send(worker, MeshMessage::Interest { room, on });
         }
@@ -217,13 +225,15 @@ impl Core {
             .map(|p| p.participant)
             .collect();
         for participant in remote {
-            self.forget_remote(room, participant);
+            self.forget_remote(now, room, participant);
         }
     }
 
-    fn forget_remote(&mut self, room: RoomId, participant: ParticipantId) {
+    fn forget_remote(&mut self, now: Instant, room: RoomId, participant: ParticipantId) {
         if let Some(entry) = self.rooms.get_mut(&room) {
             entry.take(participant);
+            entry.speakers.forget(participant);
+            entry.speakers.evaluate(now);
         }
         for kind in [MediaKind::Audio, MediaKind::Video] {
             let key = TrackKey {
@@ -243,7 +253,8 @@ impl Core {
             MeshMessage::Publish { room, publication } => {
                 // Interest may have ended while this was on its way.
                 if self.rooms.get(&room).is_some_and(|r| r.viewers > 0) {
-                    self.publish(room, *publication, Source::Remote { worker: from });
+                    let source = Source::Remote { worker: from };
+                    self.publish(now, room, *publication, source);
                 }
             }
             MeshMessage::Unpublish {
@@ -257,13 +268,14 @@ impl Core {
                     .and_then(|r| r.publication(participant))
                     .is_some_and(|p| p.worker == from && p.generation == generation);
                 if current {
-                    self.forget_remote(room, participant);
+                    self.forget_remote(now, room, participant);
                     self.rebind_followers(room);
                     self.forget_room_if_unused(room);
                 }
             }
+            MeshMessage::Voices { room, voices } => self.hear_from(now, from, room, &voices),
             MeshMessage::Subscribe { track, index, on } => {
-                self.note_subscription(from, track, index, on);
+                self.note_subscription(now, from, track, index, on);
             }
             MeshMessage::Keyframe { track, encoding } => {
                 if let Some(&index) = self.track_index.get(&track) {
@@ -313,13 +325,21 @@ impl Core {
                 let publication = Box::new(publication);
                 self.send(from, MeshMessage::Publish { room, publication });
             }
+            self.tell_voices(from, room);
         } else if let Some(entry) = self.rooms.get_mut(&room) {
             entry.interested &= !worker_bit(from);
             self.forget_room_if_unused(room);
         }
     }
 
-    fn note_subscription(&mut self, from: WorkerId, key: TrackKey, index: u32, on: bool) {
+    fn note_subscription(
+        &mut self,
+        now: Instant,
+        from: WorkerId,
+        key: TrackKey,
+        index: u32,
+        on: bool,
+    ) {
         let track_index = match (on, self.track_index.get(&key)) {
             (_, Some(&track)) => track,
             (true, None) => self.track(key),
@@ -336,6 +356,17 @@ impl Core {
                 worker: from,
                 index,
             });
+            let generation = track.generation;
+            for packet in self.voice_so_far(now, track_index) {
+                let media = MediaMessage {
+                    index,
+                    track: key,
+                    generation,
+                    encoding: 0,
+                    packet,
+                };
+                self.send(from, MeshMessage::Media(Box::new(media)));
+            }
         } else {
             self.forget_track_if_unused(track_index);
         }

@@ -294,6 +294,7 @@ impl Core {
             viewer.next_report = Some(now + crate::viewer::REPORT_INTERVAL);
             self.wake_at(key, now + crate::viewer::REPORT_INTERVAL);
             self.aim_viewer(slot);
+            self.tell_slots(slot);
         }
         self.event(Event::Connected { key });
         Ok(())

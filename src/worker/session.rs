@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::peer::ingress::Ingress;
 use crate::peer::nack::NackSender;
 use crate::peer::transport::Transport;
-use crate::units::{ParticipantId, RoomId, SessionKey};
+use crate::units::{MediaKind, ParticipantId, RoomId, SessionKey};
 use crate::viewer::Viewer;
 
 /// A publishing session's media side.
@@ -55,6 +55,18 @@ pub struct Session {
 }
 
 impl Session {
+    /// The most slots of one kind that it has as a viewer.
+    pub fn most_slots(&self) -> usize {
+        let Media::Viewer(viewer) = &self.media else {
+            return 0;
+        };
+        [MediaKind::Audio, MediaKind::Video]
+            .map(|kind| viewer.slots.iter().filter(|s| s.kind == kind).count())
+            .into_iter()
+            .max()
+            .unwrap_or(0)
+    }
+
     /// Its viewing side.
     pub fn viewer(&mut self) -> Option<&mut Viewer> {
         match &mut self.media {

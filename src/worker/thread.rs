@@ -415,6 +415,7 @@ impl<C: SansIo> Worker<C> {
                 Event::ViewerActive { .. }
                     | Event::ViewerInactive { .. }
                     | Event::TrackCodec { .. }
+                    | Event::SlotsChanged { .. }
             );
             if news && self.event_outbox.len() >= EVENT_OUTBOX {
                 self.network.counts.drops.add(DropReason::EventQueueFull);

@@ -5,12 +5,10 @@ use std::time::Instant;
 
 use super::core::Core;
 use super::session::{Media, Session};
-use crate::control::messages::{Event, InactiveReason, ViewTarget};
+use crate::control::messages::{Event, InactiveReason};
 use crate::peer::egress::{Outlet, SendError};
 use crate::peer::rtcp::{self, NtpTime, RtcpWriter, SenderInfo, round_trip};
-use crate::room::{Subscriber, TrackKey};
 use crate::telemetry::DropReason;
-use crate::units::{ParticipantId, RoomId};
 use crate::viewer::allocate::allocate;
 use crate::viewer::repair::Denied;
 use crate::viewer::slot::Repaired;
@@ -21,93 +19,6 @@ use crate::viewer::{REPORT_INTERVAL, Viewer};
 const MAX_REPAIRS: usize = 128;
 
 impl Core {
-    /// Binds the slots of a viewer to the tracks of whom it watches.
-    pub(super) fn bind_viewer(&mut self, slot: u32) {
-        let Some(session) = self.sessions.get_mut(slot) else {
-            return;
-        };
-        let room = session.room;
-        let Some(viewer) = session.viewer() else {
-            return;
-        };
-        let watching = match viewer.target {
-            ViewTarget::Participant(participant) => Some(participant),
-            ViewTarget::Room => self
-                .rooms
-                .get(&room)
-                .and_then(|r| r.followed(viewer.watching)),
-        };
-        if watching != viewer.watching {
-            viewer.watching = watching;
-            self.unbind_slots(slot);
-            if let Some(participant) = watching {
-                self.bind_slots(slot, room, participant);
-            }
-        }
-        self.aim_viewer(slot);
-    }
-
-    fn bind_slots(&mut self, session: u32, room: RoomId, participant: ParticipantId) {
-        let count = match self.sessions.get_mut(session).and_then(Session::viewer) {
-            Some(viewer) => viewer.slots.len(),
-            None => return,
-        };
-        let mut bound = [false; 2];
-        for index in 0..count {
-            let Some(slot) = self
-                .sessions
-                .get_mut(session)
-                .and_then(Session::viewer)
-                .and_then(|v| v.slots.get(index))
-            else {
-                continue;
-            };
-            let kind = slot.kind;
-            // The first slot of each kind shows the participant's track.
-            if std::mem::replace(&mut bound[kind as usize], true) {
-                continue;
-            }
-            let track = self.track(TrackKey {
-                room,
-                participant,
-                kind,
-            });
-            let subscriber = Subscriber {
-                session,
-                slot: u8::try_from(index).unwrap_or(u8::MAX),
-            };
-            self.subscribe(track, subscriber);
-            if let Some(slot) = self
-                .sessions
-                .get_mut(session)
-                .and_then(Session::viewer)
-                .and_then(|v| v.slots.get_mut(index))
-            {
-                slot.track = Some(track);
-            }
-        }
-    }
-
-    /// Takes a viewer's slots off their tracks.
-    pub(super) fn unbind_slots(&mut self, session: u32) {
-        let Some(viewer) = self.sessions.get_mut(session).and_then(Session::viewer) else {
-            return;
-        };
-        let mut tracks = smallvec::SmallVec::<[u32; 4]>::new();
-        for slot in &mut viewer.slots {
-            slot.stop();
-            if let Some(index) = slot.track.take() {
-                if let Some(track) = self.tracks.get_mut(index as usize) {
-                    slot.count_out(track);
-                }
-                tracks.push(index);
-            }
-        }
-        for track in tracks {
-            self.unsubscribe(track, session);
-        }
-    }
-
     /// Aims every viewer of the tracks whose publisher or choices changed.
     pub(super) fn aim_viewers(&mut self) {
         while let Some(index) = self.reaim.pop() {
@@ -125,6 +36,7 @@ impl Core {
     /// the keyframes that takes, and tells the control plane when media begins
     /// or ends. Called when choices, wishes or the estimate change, and once a second.
     pub(super) fn aim_viewer(&mut self, session: u32) {
+        self.leave_dead_tracks(session);
         let Some(Session {
             key,
             media: Media::Viewer(viewer),
@@ -162,6 +74,15 @@ impl Core {
             layers_changed |= slot.saw(track) || changed;
             if connected && let Some(encoding) = needed {
                 wanted.push((*index, encoding));
+            }
+        }
+        let budget = viewer.picture_budget();
+        for slot in viewer.slots.iter().filter(|_| connected) {
+            if let Some(index) = slot.incoming
+                && let Some(track) = self.tracks.get(index as usize)
+                && let Some(rung) = slot.entry(track, budget)
+            {
+                wanted.push((index, rung.encoding));
             }
         }
         let state = viewer_state(viewer, &self.tracks);

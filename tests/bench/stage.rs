@@ -134,6 +134,7 @@ impl Stage {
             request: RequestId(index as u64),
             room: RoomId(1),
             role,
+            identity: None,
             negotiated: accepted.negotiated.clone(),
             log_id: Arc::from(log_id.as_str()),
         };

@@ -8,7 +8,7 @@ use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::format::Codec;
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Pt, Simulcast, SimulcastLayer};
 use str0m::net::{Protocol, Receive};
-use str0m::rtp::{RtpWrite, Ssrc};
+use str0m::rtp::{ExtensionValues, RtpWrite, Ssrc};
 use str0m::{Candidate, Event, Input, Output, Rtc};
 
 use crate::media::{Stamp, read_vp8, vp8};
@@ -28,6 +28,10 @@ pub struct Received {
     pub captured: Option<Duration>,
     /// The publisher's own number of an audio packet.
     pub audio_number: Option<u32>,
+    /// The publisher's [`Plan::tag`].
+    pub from: Option<u8>,
+    /// The viewer's section.
+    pub mid: Mid,
 }
 
 /// What a publisher sends.
@@ -43,6 +47,10 @@ pub struct Plan {
     /// Simulcast layers: rid and picture size; empty without simulcast.
     pub layers: Vec<(String, (u16, u16))>,
     pub audio: bool,
+    /// Tells this publisher's packets from others'.
+    pub tag: u8,
+    /// When it speaks and how loud in dBov; `None`: its packets carry no levels.
+    pub speech: Option<Vec<(Instant, Instant, i8)>>,
 }
 
 impl Default for Plan {
@@ -55,6 +63,8 @@ impl Default for Plan {
             reacts: true,
             layers: Vec::new(),
             audio: true,
+            tag: 0,
+            speech: None,
         }
     }
 }
@@ -97,11 +107,18 @@ pub struct Client {
     pending: Option<SdpPendingOffer>,
     audio: Option<Mid>,
     video: Option<Mid>,
+    videos: Vec<Mid>,
     timeout: Option<Instant>,
 }
 
 impl Client {
-    pub fn new(address: SocketAddr, now: Instant, publish: Option<Plan>) -> (Self, String) {
+    /// A client whose offer has so many audio and video `sections`.
+    pub fn new(
+        address: SocketAddr,
+        now: Instant,
+        publish: Option<Plan>,
+        sections: (usize, usize),
+    ) -> (Self, String) {
         let mut rtc = Rtc::builder()
             .set_rtp_mode(true)
             .clear_codecs()
@@ -125,6 +142,13 @@ impl Client {
         let audio =
             with_audio.then(|| api.add_media(MediaKind::Audio, direction, None, None, None));
         let video = Some(api.add_media(MediaKind::Video, direction, None, None, simulcast));
+        let mut videos: Vec<Mid> = video.into_iter().collect();
+        for _ in 1..sections.0 {
+            api.add_media(MediaKind::Audio, direction, None, None, None);
+        }
+        for _ in 1..sections.1 {
+            videos.push(api.add_media(MediaKind::Video, direction, None, None, None));
+        }
         let (offer, pending) = api.apply().expect("an offer");
         let role = match publish {
             None => Role::Viewer,
@@ -170,6 +194,7 @@ impl Client {
             pending: Some(pending),
             audio,
             video,
+            videos,
             timeout: Some(now),
         };
         (client, offer.to_sdp_string())
@@ -253,7 +278,11 @@ impl Client {
             Event::RtpPacket(packet) => {
                 let ssrc: Ssrc = packet.header.ssrc;
                 let mut api = self.rtc.direct_api();
-                let video = api.stream_rx(&ssrc).map(|s| s.mid()) == self.video;
+                let mid = api
+                    .stream_rx(&ssrc)
+                    .map(|s| s.mid())
+                    .expect("a known stream");
+                let video = self.videos.contains(&mid);
                 let captured = packet.last_sender_info.as_ref().and_then(|info| {
                     let rate = if video { 90_000.0 } else { 48_000.0 };
                     let ticks = packet
@@ -270,7 +299,18 @@ impl Client {
                     .payload
                     .first_chunk::<4>()
                     .map(|b| u32::from_be_bytes(*b));
+                let stamp = if video {
+                    read_vp8(&packet.payload)
+                } else {
+                    None
+                };
+                let from = match stamp {
+                    Some(stamp) => Some(stamp.from),
+                    None => packet.payload.get(4).copied(),
+                };
                 self.received.push(Received {
+                    from,
+                    mid,
                     captured,
                     audio_number: number.filter(|_| !video),
                     at: now,
@@ -278,11 +318,7 @@ impl Client {
                     ssrc: *ssrc,
                     seq: *packet.seq_no,
                     timestamp: packet.header.timestamp,
-                    stamp: if video {
-                        read_vp8(&packet.payload)
-                    } else {
-                        None
-                    },
+                    stamp,
                 });
             }
             _ => {}
@@ -314,6 +350,7 @@ impl Client {
                         count: p.plan.packets_per_frame,
                         keyframe,
                         layer: source.layer,
+                        from: p.plan.tag,
                     };
                     let payload = vp8(stamp, source.size, p.plan.packet_size);
                     let pt = pt(&self.rtc, Codec::Vp8);
@@ -343,8 +380,21 @@ impl Client {
             let pt = pt(&self.rtc, Codec::Opus);
             let mut api = self.rtc.direct_api();
             if let Some(stream) = api.stream_tx_by_mid(mid, None) {
-                let payload = (p.audio_seq as u32).to_be_bytes().repeat(20);
-                let write = RtpWrite::new(pt, p.audio_seq.into(), p.audio_time, at, payload);
+                let mut payload = (p.audio_seq as u32).to_be_bytes().to_vec();
+                payload.resize(80, p.plan.tag);
+                let level = p.plan.speech.as_ref().map(|speech| {
+                    let spoken = speech
+                        .iter()
+                        .filter(|(from, to, _)| (*from..*to).contains(&at));
+                    spoken.map(|(.., level)| *level).max().unwrap_or(-80)
+                });
+                let values = ExtensionValues {
+                    audio_level: level,
+                    voice_activity: level.map(|_| true),
+                    ..ExtensionValues::default()
+                };
+                let write = RtpWrite::new(pt, p.audio_seq.into(), p.audio_time, at, payload)
+                    .ext_vals(values);
                 stream.write_rtp(write);
             }
             p.audio_seq += 1;

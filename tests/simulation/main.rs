@@ -10,4 +10,5 @@ mod world;
 mod forwarding;
 mod layers;
 mod restarts;
+mod rooms;
 mod workers;

@@ -9,6 +9,7 @@ pub struct Stamp {
     pub count: u16,
     pub keyframe: bool,
     pub layer: u8,
+    pub from: u8,
 }
 
 /// Bytes ahead of the stamp: descriptor (RFC 7741 §4.2 with a 15-bit picture
@@ -31,18 +32,20 @@ pub fn vp8(stamp: Stamp, size: (u16, u16), length: usize) -> Vec<u8> {
     out.extend(stamp.count.to_be_bytes());
     out.push(u8::from(stamp.keyframe));
     out.push(stamp.layer);
+    out.push(stamp.from);
     out.resize(length.max(out.len()), 0xab);
     out
 }
 
 pub fn read_vp8(payload: &[u8]) -> Option<Stamp> {
     let at = DESCRIPTOR + HEADER;
-    let b = payload.get(at..at + 10)?;
+    let b = payload.get(at..at + 11)?;
     Some(Stamp {
         frame: u32::from_be_bytes([b[0], b[1], b[2], b[3]]),
         index: u16::from_be_bytes([b[4], b[5]]),
         count: u16::from_be_bytes([b[6], b[7]]),
         keyframe: b[8] == 1,
         layer: b[9],
+        from: b[10],
     })
 }

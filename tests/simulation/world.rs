@@ -93,28 +93,63 @@ impl World {
 
     pub fn publish(&mut self, worker: u8, room: u64, participant: u64, plan: Plan) -> ClientId {
         let role = SessionRole::Publisher(ParticipantId(participant));
-        self.join(worker, room, role, Some(plan))
+        let identity = format!("p{participant}");
+        self.join(worker, room, role, Some(plan), Some(&identity), (1, 1))
     }
 
     pub fn view(&mut self, worker: u8, room: u64, target: ViewTarget) -> ClientId {
-        self.join(worker, room, SessionRole::Viewer(target), None)
+        self.join(
+            worker,
+            room,
+            SessionRole::Viewer(target),
+            None,
+            None,
+            (1, 1),
+        )
     }
 
-    fn join(&mut self, worker: u8, room: u64, role: SessionRole, plan: Option<Plan>) -> ClientId {
+    /// A viewer of the room with so many audio and video sections; `identity`
+    /// is its own, as its token tells.
+    pub fn view_room(
+        &mut self,
+        worker: u8,
+        room: u64,
+        identity: Option<&str>,
+        sections: (usize, usize),
+    ) -> ClientId {
+        let role = SessionRole::Viewer(ViewTarget::Room);
+        self.join(worker, room, role, None, identity, sections)
+    }
+
+    fn join(
+        &mut self,
+        worker: u8,
+        room: u64,
+        role: SessionRole,
+        plan: Option<Plan>,
+        identity: Option<&str>,
+        sections: (usize, usize),
+    ) -> ClientId {
         let index = self.clients.len();
         let address = SocketAddr::from(([10, 1, (index >> 8) as u8, index as u8], 5000));
         let direction = match role {
             SessionRole::Publisher(_) => Direction::Publish,
             SessionRole::Viewer(_) => Direction::View,
         };
-        let (mut client, offer) = Client::new(address, self.now, plan);
-        let accepted = read_offer(&offer, direction, &Policy::default()).expect("a good offer");
+        let (mut client, offer) = Client::new(address, self.now, plan, sections);
+        let policy = Policy {
+            max_view_audio: sections.0,
+            max_view_video: sections.1,
+            ..Policy::default()
+        };
+        let accepted = read_offer(&offer, direction, &policy).expect("a good offer");
         let negotiated: Negotiated = accepted.negotiated.clone();
         let core = usize::from(worker);
         let open = OpenSession {
             request: RequestId(index as u64),
             room: RoomId(room),
             role,
+            identity: identity.map(Arc::from),
             negotiated,
             log_id: Arc::from(format!("client-{index}")),
         };

@@ -14,6 +14,15 @@ use super::types::{
 /// The longest answer in bytes, all included: FFmpeg reads no more than 8 KiB.
 pub const MAX_ANSWER: usize = 8 * 1024 - 1;
 
+/// Sections beyond a picture, a sound and a data channel make the answer longer
+/// by this much each. Only viewers of rooms have them, and those are browsers.
+const FURTHER_SECTION: usize = 2_560;
+
+/// The longest answer to an offer of which so many media sections are accepted.
+fn limit(sections: usize) -> usize {
+    MAX_ANSWER + sections.saturating_sub(2) * FURTHER_SECTION
+}
+
 /// The largest data channel message we take, in bytes; the limit of str0m's
 /// SCTP association and of browsers.
 const MAX_MESSAGE_SIZE: usize = 256 * 1024;
@@ -26,7 +35,7 @@ pub(super) const ICE_OPTIONS: &str = "a=ice-options:ice2 trickle\r\n";
 impl Accepted {
     /// Writes the answer: CRLF throughout, begins with `v=0`, at most
     /// [`MAX_ANSWER`] bytes with names and ICE credentials of at most 64 and 32
-    /// bytes. At most 16 candidates are written, UDP first.
+    /// bytes, and more only where there are more than two media sections. At most 16 candidates are written, UDP first.
     pub fn answer(
         &self,
         context: &AnswerContext,
@@ -225,12 +234,13 @@ fn write_stream(
     }
 }
 
-/// Makes the answer fit [`MAX_ANSWER`] whatever the transport will be, by leaving
+/// Makes the answer fit its [`limit`] whatever the transport will be, by leaving
 /// out the least wanted codecs of the section that takes the most room. Sections
 /// keep at least one codec.
 pub(super) fn fit(accepted: &mut Accepted) -> Result<(), NegotiateError> {
+    let limit = limit(accepted.negotiated.media.len());
     let mut size = accepted.longest().len();
-    while size > MAX_ANSWER {
+    while size > limit {
         let freed = accepted
             .lines
             .iter_mut()
@@ -252,7 +262,7 @@ pub(super) fn fit(accepted: &mut Accepted) -> Result<(), NegotiateError> {
                 Some(before - after)
             })
             .filter(|freed| *freed > 0)
-            .ok_or(NegotiateError::AnswerTooLong { limit: MAX_ANSWER })?;
+            .ok_or(NegotiateError::AnswerTooLong { limit })?;
         size -= freed;
     }
     Ok(())

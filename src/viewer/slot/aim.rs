@@ -109,6 +109,30 @@ impl Slot {
         (self.needs_keyframe(track, now), changed)
     }
 
+    /// With which of a track's choices the slot is to begin, when it moves on to that track
+    /// from another one and `budget` is there for it.
+    pub fn entry(&self, track: &Track, budget: Option<Bitrate>) -> Option<Rung> {
+        let rungs = track.ladder.rungs();
+        let rid = self.wish.rid.as_deref().and_then(|rid| track.by_rid(rid));
+        let steps = steps(rungs, &self.wish, rid, None);
+        let fits = |step: &&Step| budget.is_none_or(|budget| step.cost <= budget);
+        let step = steps.iter().rev().find(fits).or(steps.first())?;
+        rungs.get(usize::from(step.rung)).copied()
+    }
+
+    /// Leaves its track for another one, to begin with `rung` at its next entry frame.
+    pub fn enter(&mut self, track: &Track, rung: Rung) {
+        self.stop();
+        self.formats_epoch = Some(track.epoch);
+        self.formats = match_formats(&track.formats, &self.codecs);
+        let target = SourceId {
+            epoch: track.epoch,
+            encoding: rung.encoding,
+        };
+        self.selection.aim(target, false);
+        self.entering = rung.cell;
+    }
+
     fn needs_keyframe(&mut self, track: &Track, now: Instant) -> Option<u8> {
         if self.kind == MediaKind::Audio {
             return None;
