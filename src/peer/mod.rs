@@ -1,5 +1,6 @@
 //! One session: negotiation, ingress through ICE, DTLS and SRTP, and egress.
 
+pub mod congestion;
 pub mod crypto;
 pub mod egress;
 pub mod header;

@@ -1,0 +1,132 @@
+//! How much a viewer's path takes: an estimate per viewer, from nothing but what
+//! this viewer reports of what it was sent.
+//!
+//! With transport-wide feedback the numbers of packets lead to [`sent`], whose
+//! answer goes to [`groups`] and from there to [`trendline`] and [`queue`] (does
+//! the delay rise, is there a queue), to [`acked`] (what arrives), to [`rate`]
+//! (delay-based control), to [`loss`] (loss-based bound) and to [`probe`]
+//! (trains that find more). Without it, [`reports`] has REMB and receiver
+//! reports. Times are microseconds of the worker's clock, rates bits per second.
+
+pub mod acked;
+pub mod capacity;
+pub mod groups;
+pub mod loss;
+pub mod probe;
+pub mod queue;
+pub mod rate;
+pub mod reports;
+pub mod sent;
+mod transport;
+pub mod trendline;
+
+use crate::peer::rtcp::Twcc;
+use crate::units::Bitrate;
+use reports::{Report, Reports};
+use sent::SentLog;
+use transport::Transport;
+
+/// Microseconds of the worker's clock, or of the receiver's where it says so.
+pub type Micros = i64;
+
+/// No estimate is lower: sound passes even so.
+pub const MIN_RATE: f64 = 30_000.0;
+
+/// No estimate is higher; no browser sends more to one viewer.
+pub const MAX_RATE: f64 = 60_000_000.0;
+
+/// See the module's description.
+#[derive(Debug, Default)]
+pub struct Congestion {
+    /// From the first transport-wide feedback on: others need no such state.
+    transport: Option<Box<Transport>>,
+    reports: Reports,
+    rtt: Option<Micros>,
+    target: Option<f64>,
+    /// Set from outside, in place of all feedback.
+    pinned: Option<Option<Bitrate>>,
+}
+
+impl Congestion {
+    /// What the viewer's path takes; `None` while no limit is known.
+    pub fn estimate(&self) -> Option<Bitrate> {
+        if let Some(pinned) = self.pinned {
+            return pinned;
+        }
+        let rate = match &self.transport {
+            // A viewer that tells a limit of its own beside it means it.
+            Some(transport) => [transport.estimate(), self.reports.own()]
+                .into_iter()
+                .flatten()
+                .reduce(f64::min),
+            None => self.reports.bound(),
+        }?;
+        Some(Bitrate(rate.clamp(MIN_RATE, MAX_RATE) as u64))
+    }
+
+    /// Tells this estimate from now on, whatever feedback says.
+    pub fn pin(&mut self, estimate: Option<Bitrate>) {
+        self.pinned = Some(estimate);
+    }
+
+    /// The rate that would be useful beyond the estimate: probing goes towards it.
+    pub fn set_target(&mut self, target: Option<Bitrate>) {
+        self.target = target.map(|t| (t.0 as f64).min(MAX_RATE));
+    }
+
+    /// Takes transport-wide feedback, and begins a probe when one is due.
+    pub fn on_twcc(&mut self, now: Micros, feedback: &Twcc<'_>, log: &mut SentLog) {
+        let transport = self.transport.get_or_insert_default();
+        transport.feedback(now, feedback, log, self.target);
+    }
+
+    /// Takes the viewer's own estimate.
+    pub fn on_remb(&mut self, now: Micros, bitrate: u64) {
+        self.reports.remb(now, bitrate as f64);
+    }
+
+    /// Takes what a receiver report says of the path.
+    pub fn on_report(&mut self, now: Micros, report: &Report) {
+        self.rtt = report.rtt.or(self.rtt);
+        self.reports.report(now, report);
+    }
+
+    /// Padding bytes to send now for the probe under way; zero for none.
+    pub fn padding_due(&mut self, now: Micros, log: &mut SentLog) -> usize {
+        self.transport
+            .as_mut()
+            .map_or(0, |transport| transport.padding_due(now, log))
+    }
+
+    /// Padding of so many bytes was sent.
+    pub fn padded(&mut self, bytes: usize) {
+        if let Some(transport) = &mut self.transport {
+            transport.prober.padded(bytes);
+        }
+    }
+
+    /// Nothing can be sent as padding at present.
+    pub fn give_up_probe(&mut self, now: Micros, log: &mut SentLog) {
+        if let Some(transport) = &mut self.transport {
+            transport.prober.give_up(now, log);
+        }
+    }
+
+    /// When [`padding_due`](Self::padding_due) wants to be asked again.
+    pub fn deadline(&self, now: Micros) -> Option<Micros> {
+        self.transport.as_ref()?.prober.deadline(now)
+    }
+
+    /// Padding bytes sent in all.
+    pub fn padding(&self) -> u64 {
+        self.transport.as_ref().map_or(0, |t| t.prober.padding)
+    }
+
+    /// Queueing delay on the path, while transport-wide feedback tells it.
+    pub fn queue_delay(&self) -> Option<Micros> {
+        self.transport.as_ref().map(|t| t.queue.delay())
+    }
+}
+
+#[cfg(test)]
+mod tests;

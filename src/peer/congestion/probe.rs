@@ -1,0 +1,499 @@
+//! Finding out by trying: short trains of packets above the present rate, and
+//! what their arrival tells (the shape and constants of libwebrtc's probe
+//! controller and probe bitrate estimator).
+//!
+//! Media that is sent during a train is part of it; only what media does not
+//! fill is padding.
+
+use super::Micros;
+use super::sent::{Logged, NO_PROBE, SentLog};
+
+/// A train lasts this long at least, so that it does not fall between two
+/// frames of others on the path, and has this many packets.
+const TRAIN: Micros = 40_000;
+const TRAIN_PACKETS: u32 = 6;
+
+/// Bytes of a padding packet, about.
+const PACKET: u32 = 1200;
+
+/// A train that takes longer than this is given up: there is nothing to send.
+const TRAIN_LIMIT: Micros = 300_000;
+
+/// Feedback on a train comes within a round trip and this.
+const WAIT: Micros = 700_000;
+
+/// Share of a train that must have been reported.
+const REPORTED: f64 = 0.8;
+
+/// A train sent within these microseconds has no rate of its own.
+const BURST: f64 = 2_000.0;
+
+/// A train that arrives this much quicker than it was sent tells nothing.
+const COMPRESSED: f64 = 2.0;
+
+/// A train that arrives slower than this share of its rate filled the path;
+/// then this share of what arrived is what it takes.
+const UNSATURATED: f64 = 0.9;
+const SATURATED_USE: f64 = 0.95;
+
+/// The first two trains, bits per second; each later one doubles what was found.
+const FIRST: [f64; 2] = [900_000.0, 1_800_000.0];
+const FURTHER: f64 = 2.0;
+
+/// For so long after congestion each goes only this far.
+const WARY: Micros = 10_000_000;
+const WARY_FURTHER: f64 = 1.5;
+
+/// A train counts as passed when this share of its rate was found.
+const PASSED: f64 = 0.7;
+
+/// A train goes this far beyond what is wanted, so that its result is enough.
+const BEYOND: f64 = 1.15;
+
+/// After a train that did not pass, the next waits this long, then longer.
+const RETRY: Micros = 1_500_000;
+const RETRY_LIMIT: Micros = 4_000_000;
+
+/// After congestion nothing is tried for this long.
+const CALM: Micros = 700_000;
+
+/// Padding may use this share of what the path is known to take, with so many
+/// bytes saved up at most.
+const SHARE: f64 = 0.05;
+const SAVED: f64 = 48_000.0;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum State {
+    /// Nothing under way.
+    Idle,
+    /// A train is being sent.
+    Sending {
+        started: Micros,
+        rate: f64,
+        bytes: u32,
+    },
+    /// It was sent; feedback is awaited.
+    Sent {
+        until: Micros,
+        rate: f64,
+        packets: u32,
+    },
+}
+
+/// Arrival of one train.
+#[derive(Debug, Clone, Copy, Default)]
+struct Train {
+    reported: u32,
+    arrived: u32,
+    bytes: u32,
+    first: Option<(Micros, Micros, u32)>,
+    last: (Micros, Micros, u32),
+}
+
+/// What a train found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Found {
+    /// The train's own rate, bits per second.
+    pub tried: f64,
+    /// What the path takes, as far as the train could tell.
+    pub rate: f64,
+}
+
+impl Found {
+    /// The path took the train.
+    pub fn passed(&self) -> bool {
+        self.rate >= PASSED * self.tried
+    }
+}
+
+/// What the decision to probe depends on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Situation {
+    /// Now.
+    pub now: Micros,
+    /// The present estimate.
+    pub estimate: f64,
+    /// It comes from a measurement already.
+    pub known: bool,
+    /// What would be useful, if anything beyond the estimate is.
+    pub target: Option<f64>,
+    /// The last congestion.
+    pub congested: Option<Micros>,
+    /// Queueing delay.
+    pub queue: Micros,
+    /// Lost share.
+    pub loss: f64,
+    /// Round trip.
+    pub rtt: Micros,
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Prober {
+    state: State,
+    number: u8,
+    train: Train,
+    /// Trains of the start that were sent.
+    begun: usize,
+    next: Micros,
+    retry: Micros,
+    budget: f64,
+    earned: Option<Micros>,
+    /// The last train had nothing to be made of.
+    unable: bool,
+    /// Padding bytes sent in all.
+    pub padding: u64,
+}
+
+impl Default for Prober {
+    fn default() -> Self {
+        Self {
+            state: State::Idle,
+            number: NO_PROBE,
+            train: Train::default(),
+            begun: 0,
+            next: 0,
+            retry: RETRY,
+            budget: SAVED,
+            earned: None,
+            unable: false,
+            padding: 0,
+        }
+    }
+}
+
+impl Prober {
+    /// Begins a train if one is due.
+    pub fn consider(&mut self, log: &mut SentLog, situation: &Situation) {
+        let now = situation.now;
+        let elapsed = now - self.earned.replace(now).unwrap_or(now);
+        let earned = SHARE * situation.estimate / 8.0 * elapsed as f64 / 1e6;
+        self.budget = (self.budget + earned.max(0.0)).min(SAVED);
+        if let State::Sent { until, .. } = self.state
+            && now >= until
+        {
+            self.state = State::Idle;
+            self.failed(now);
+        }
+        if self.state != State::Idle || now < self.next {
+            return;
+        }
+        let calm = situation.congested.is_none_or(|at| now - at >= CALM)
+            && situation.queue < 25_000
+            && situation.loss < 0.10;
+        let Some(rate) = self.wanted(situation).filter(|_| calm) else {
+            return;
+        };
+        let bytes = (rate / 8.0 * TRAIN as f64 / 1e6) as u32;
+        let bytes = bytes.max(TRAIN_PACKETS * PACKET);
+        if f64::from(bytes) > self.budget {
+            return;
+        }
+        self.number = self.number.wrapping_add(1).max(1);
+        self.train = Train::default();
+        log.begin_probe(self.number);
+        let started = now;
+        self.state = State::Sending {
+            started,
+            rate,
+            bytes,
+        };
+    }
+
+    fn wanted(&self, situation: &Situation) -> Option<f64> {
+        if !situation.known {
+            return FIRST.get(self.begun).copied();
+        }
+        let target = situation.target.filter(|t| *t > situation.estimate)?;
+        let wary = situation
+            .congested
+            .is_some_and(|at| situation.now - at < WARY);
+        let further = if wary { WARY_FURTHER } else { FURTHER };
+        Some((target * BEYOND).min(further * situation.estimate))
+    }
+
+    /// Padding bytes due now; zero when none are.
+    pub fn due(&mut self, now: Micros, log: &mut SentLog, rtt: Micros) -> usize {
+        let State::Sending {
+            started,
+            rate,
+            bytes,
+        } = self.state
+        else {
+            return 0;
+        };
+        let sent = log.probe_bytes();
+        if sent >= bytes {
+            let packets = log.end_probe();
+            self.begun += 1;
+            let until = now + rtt + WAIT;
+            self.state = State::Sent {
+                until,
+                rate,
+                packets,
+            };
+            return 0;
+        }
+        if now - started > TRAIN_LIMIT.max((f64::from(bytes) * 16e6 / rate) as Micros) {
+            self.give_up(now, log);
+            return 0;
+        }
+        // One packet ahead, so that a train begins with its first.
+        let planned = (rate / 8.0 * (now - started) as f64 / 1e6) as u32 + PACKET;
+        planned.min(bytes).saturating_sub(sent) as usize
+    }
+
+    /// Padding of so many bytes went out.
+    pub fn padded(&mut self, bytes: usize) {
+        self.unable = false;
+        self.padding += bytes as u64;
+        self.budget -= bytes as f64;
+    }
+
+    /// There is nothing that can be sent as padding.
+    pub fn give_up(&mut self, now: Micros, log: &mut SentLog) {
+        log.end_probe();
+        self.unable = true;
+        self.state = State::Idle;
+        self.next = now + RETRY;
+    }
+
+    /// When [`due`](Self::due) wants to be asked again.
+    pub fn deadline(&self, now: Micros) -> Option<Micros> {
+        match self.state {
+            State::Sending { rate, .. } => {
+                let gap = (f64::from(PACKET) * 8e6 / rate) as Micros;
+                Some(now + gap.clamp(2_000, 50_000))
+            }
+            _ => None,
+        }
+    }
+
+    /// Takes what was reported on a packet.
+    pub fn reported(&mut self, packet: &Logged, arrival: Option<Micros>) {
+        if packet.probe == NO_PROBE || packet.probe != self.number {
+            return;
+        }
+        let train = &mut self.train;
+        if !packet.was_missing {
+            train.reported += 1;
+        }
+        let Some(arrival) = arrival else {
+            return;
+        };
+        train.arrived += 1;
+        train.bytes += packet.size;
+        let this = (packet.sent, arrival, packet.size);
+        train.first.get_or_insert(this);
+        train.last = this;
+    }
+
+    /// What the train found, once all of it was reported on.
+    pub fn found(&mut self, now: Micros) -> Option<Found> {
+        let State::Sent { rate, packets, .. } = self.state else {
+            return None;
+        };
+        if self.train.reported < packets {
+            return None;
+        }
+        self.state = State::Idle;
+        let found = self.train.rate(packets).map(|found| Found {
+            tried: rate,
+            rate: found.min(rate),
+        });
+        match found {
+            Some(found) if found.passed() => {
+                self.next = now;
+                self.retry = RETRY;
+            }
+            _ => self.failed(now),
+        }
+        found
+    }
+
+    fn failed(&mut self, now: Micros) {
+        self.next = now + self.retry;
+        self.retry = (self.retry * 3 / 2).min(RETRY_LIMIT);
+    }
+
+    /// The last train had nothing to be made of.
+    pub fn unable(&self) -> bool {
+        self.unable
+    }
+
+    /// A train is being sent or awaited.
+    pub fn busy(&self) -> bool {
+        self.state != State::Idle
+    }
+
+    /// All trains of the start were sent.
+    pub fn started(&self) -> bool {
+        self.begun >= FIRST.len()
+    }
+}
+
+impl Train {
+    fn rate(&self, packets: u32) -> Option<f64> {
+        let first = self.first?;
+        if f64::from(self.arrived) < REPORTED * f64::from(packets) || self.arrived < 4 {
+            return None;
+        }
+        let sending = (self.last.0 - first.0) as f64;
+        let arriving = (self.last.1 - first.1) as f64;
+        if sending < 0.0 || arriving <= 0.0 {
+            return None;
+        }
+        let arrived = f64::from(self.bytes - first.2) * 8e6 / arriving;
+        if sending < BURST {
+            return Some(SATURATED_USE * arrived); // a frame that was the whole train
+        }
+        let sent = f64::from(self.bytes - self.last.2) * 8e6 / sending;
+        if arrived > COMPRESSED * sent {
+            return None;
+        }
+        Some(if arrived < UNSATURATED * sent {
+            SATURATED_USE * arrived
+        } else {
+            sent.min(arrived)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs trains over a path of `capacity` until none is due; returns what
+    /// each tried and found.
+    fn trains(capacity: f64, target: f64, media: bool) -> Vec<Found> {
+        let (mut prober, mut log) = (Prober::default(), SentLog::default());
+        let (mut now, mut sequence, mut free) = (0, 0u16, 0);
+        let mut situation = Situation {
+            estimate: 300_000.0,
+            target: Some(target),
+            rtt: 50_000,
+            ..Situation::default()
+        };
+        let mut all = Vec::new();
+        let mut arrivals = Vec::new();
+        let mut send = |log: &mut SentLog, now: Micros, arrivals: &mut Vec<(Micros, u16)>| {
+            log.record(now, sequence, 1200);
+            free = now.max(free) + (9600e6 / capacity) as Micros;
+            arrivals.push((free + 25_000, sequence));
+            sequence = sequence.wrapping_add(1);
+        };
+        while now < 3_000_000 {
+            situation.now = now;
+            prober.consider(&mut log, &situation);
+            let mut due = prober.due(now, &mut log, 50_000);
+            while due > 0 {
+                send(&mut log, now, &mut arrivals);
+                prober.padded(1200);
+                due = due.saturating_sub(1200);
+            }
+            if media && now % 33_000 == 0 {
+                send(&mut log, now, &mut arrivals);
+            }
+            let (here, later): (Vec<_>, Vec<_>) =
+                arrivals.drain(..).partition(|(at, _)| *at + 25_000 <= now);
+            arrivals = later;
+            for (at, sequence) in here {
+                let packet = log.report(now, sequence, true).expect("logged");
+                prober.reported(&packet, Some(at));
+            }
+            if let Some(found) = prober.found(now) {
+                situation.known = true;
+                situation.estimate = situation.estimate.max(found.rate);
+                all.push(found);
+            }
+            now += 1000;
+        }
+        all
+    }
+
+    #[test]
+    fn trains_double_until_the_target_is_proved() {
+        for media in [false, true] {
+            let all = trains(20e6, 4e6, media);
+            let tried: Vec<i64> = all.iter().map(|f| (f.tried / 1e5) as i64).collect();
+            assert_eq!(tried[0], 9);
+            assert!(all.len() <= 6, "{all:?}");
+            let last = all.last().expect("trains");
+            assert!(last.rate >= 4e6 && last.rate < 5.5e6, "{all:?}");
+        }
+    }
+
+    #[test]
+    fn a_train_that_fills_the_path_finds_its_capacity() {
+        for capacity in [0.5e6, 1.2e6, 2.5e6] {
+            let all = trains(capacity, 4e6, false);
+            let best = all.iter().map(|f| f.rate).fold(0.0, f64::max);
+            assert!(
+                (0.85..1.03).contains(&(best / capacity)),
+                "{best} of {capacity}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_does_not_pass_is_tried_ever_more_rarely() {
+        let all = trains(0.5e6, 4e6, false);
+        assert!((2..=4).contains(&all.len()), "{all:?}");
+    }
+
+    #[test]
+    fn nothing_is_tried_in_congestion_or_beyond_the_budget() {
+        let base = Situation {
+            now: 10_000_000,
+            estimate: 1e6,
+            known: true,
+            target: Some(4e6),
+            ..Situation::default()
+        };
+        let sends = |situation: Situation, budget: f64| {
+            let (mut prober, mut log) = (Prober::default(), SentLog::default());
+            prober.budget = budget;
+            prober.consider(&mut log, &situation);
+            prober.due(situation.now, &mut log, 0) > 0
+        };
+        assert!(sends(base, SAVED));
+        assert!(!sends(base, 1000.0));
+        let congested = Some(base.now - 100_000);
+        assert!(!sends(Situation { congested, ..base }, SAVED));
+        assert!(!sends(
+            Situation {
+                queue: 60_000,
+                ..base
+            },
+            SAVED
+        ));
+        assert!(!sends(Situation { loss: 0.2, ..base }, SAVED));
+        assert!(!sends(
+            Situation {
+                target: Some(0.9e6),
+                ..base
+            },
+            SAVED
+        ));
+        assert!(!sends(
+            Situation {
+                target: None,
+                ..base
+            },
+            SAVED
+        ));
+    }
+
+    #[test]
+    fn a_train_without_anything_to_send_is_given_up() {
+        let (mut prober, mut log) = (Prober::default(), SentLog::default());
+        let situation = Situation::default();
+        prober.consider(&mut log, &situation);
+        assert!(prober.due(0, &mut log, 0) > 0);
+        assert!(prober.deadline(0).is_some());
+        prober.give_up(0, &mut log);
+        assert_eq!(prober.deadline(0), None);
+        log.record(10, 0, 1200);
+        assert_eq!(log.report(20, 0, true).unwrap().probe, NO_PROBE);
+    }
+}
