@@ -299,6 +299,8 @@ pub struct Totals {
     pub rtp_out: u64,
     /// Repairs sent to viewers: RTX and plain resends.
     pub repairs_out: u64,
+    /// Padding sent to viewers to probe their paths with.
+    pub padding_out: u64,
     /// Packets asked from publishers by NACK.
     pub nacks_out: u64,
     /// Packets that viewers asked for by NACK.

@@ -110,6 +110,9 @@ pub struct ViewerView {
     pub connected: bool,
     /// Bits per second that go out to it.
     pub bitrate: u64,
+    /// Bits per second that its path carries, by its own feedback; absent while
+    /// no limit is known.
+    pub estimate: Option<u64>,
     /// Lost share that its reports tell, 0 to 1.
     pub loss: f64,
     /// Round trip in milliseconds.
@@ -223,6 +226,7 @@ fn room_view(
                     .collect(),
                 connected: row.connected,
                 bitrate: row.bitrate.0,
+                estimate: row.estimate.map(|rate| rate.0),
                 loss: rounded(row.loss),
                 rtt_ms: row.rtt.map(millis),
                 packets: row.packets,

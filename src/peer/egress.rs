@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use super::congestion::sent::SentLog;
 use super::crypto::Keying;
 use super::header::{MAX_HEADER, OutgoingHeader, OutgoingIds, PassedExtensions, write};
 use super::srtp::{SrtpError, SrtpReceiver, SrtpSender};
@@ -58,6 +59,8 @@ pub struct Egress {
     sender: SrtpSender,
     receiver: SrtpReceiver,
     transport_sequence: u16,
+    /// What went out under which transport-wide sequence number.
+    pub log: SentLog,
 }
 
 impl Egress {
@@ -67,6 +70,7 @@ impl Egress {
             sender: SrtpSender::new(keying)?,
             receiver: SrtpReceiver::new(keying)?,
             transport_sequence: 0,
+            log: SentLog::default(),
         })
     }
 
@@ -109,6 +113,10 @@ impl Egress {
             .protect_rtp(buffer, header_len, end, roc)
             .map_err(|_| SendError::Seal)?;
         out.arena.commit(total);
+        match header.transport_sequence {
+            Some(sequence) => self.log.record(out.clock.micros(out.now), sequence, total),
+            None => self.log.record_unnumbered(total),
+        }
         Ok(total)
     }
 

@@ -46,6 +46,8 @@ metrics_list! {
     DATAGRAMS Counter "weir_datagrams_total" "Datagrams by worker and direction (in, out).";
     BYTES Counter "weir_bytes_total" "Bytes of datagrams by worker and direction (in, out).";
     RTP Counter "weir_rtp_packets_total" "RTP packets by worker and direction: accepted from publishers (in), sent to viewers without repairs (out).";
+    PADDING Counter "weir_padding_packets_total" "Packets sent to viewers only to probe their paths, by worker.";
+    ESTIMATES Gauge "weir_viewer_estimates" "Connected viewers by what their paths carry: below so many Mb/s, or no limit known.";
     REPAIRS Counter "weir_repairs_total" "Packets that were sent again to viewers, by worker.";
     NACKS Counter "weir_nacked_packets_total" "Packets asked for again by worker and direction: by viewers (in), from publishers (out).";
     KEYFRAME_REQUESTS Counter "weir_keyframe_requests_total" "Keyframe requests by worker and direction: of viewers (in), to publishers (out).";
@@ -58,6 +60,17 @@ metrics_list! {
     HTTP_REFUSED Counter "weir_http_connections_refused_total" "HTTP connections that were not taken, by the limit that was reached (total, address).";
     HTTP_SECONDS Histogram "weir_http_request_seconds" "Time until an HTTP response was ready, by route.";
 }
+
+/// Classes that viewers are counted in by their estimate: bits per second that
+/// it lies below, and the label.
+const ESTIMATE_CLASSES: [(u64, &str); 6] = [
+    (300_000, "0.3"),
+    (1_000_000, "1"),
+    (2_500_000, "2.5"),
+    (5_000_000, "5"),
+    (u64::MAX, "inf"),
+    (u64::MAX, "unknown"),
+];
 
 /// The server's metrics.
 pub struct Metrics {
@@ -138,6 +151,8 @@ impl Metrics {
             }
             metrics::counter!(REPAIRS.name, "worker" => worker.clone())
                 .absolute(totals.repairs_out);
+            metrics::counter!(PADDING.name, "worker" => worker.clone())
+                .absolute(totals.padding_out);
             for (metric, rows) in [(DROPS, &totals.drops), (CLOSED, &totals.closed)] {
                 for (reason, count) in rows {
                     metrics::counter!(metric.name, "worker" => worker.clone(), "reason" => *reason)
@@ -173,6 +188,19 @@ fn sessions(worker: &str, snapshot: &WorkerSnapshot) {
                 rows.iter().filter(|row| **row == connected).count(),
             ));
         }
+    }
+    let connected = snapshot.viewers.iter().filter(|v| v.connected);
+    let mut estimates = [0; ESTIMATE_CLASSES.len()];
+    for viewer in connected {
+        let class = viewer.estimate.map_or(ESTIMATE_CLASSES.len() - 1, |rate| {
+            let below = |(most, _): &&(u64, &str)| rate.0 < *most;
+            ESTIMATE_CLASSES.iter().take_while(|c| !below(c)).count()
+        });
+        estimates[class] += 1;
+    }
+    for ((_, below), count) in ESTIMATE_CLASSES.iter().zip(estimates) {
+        metrics::gauge!(ESTIMATES.name, "worker" => worker.to_owned(), "below" => *below)
+            .set(gauge_value(count));
     }
     for kind in [MediaKind::Audio, MediaKind::Video] {
         let tracks = snapshot

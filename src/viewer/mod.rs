@@ -8,6 +8,7 @@ pub mod allocate;
 pub mod assign;
 pub mod formats;
 pub mod line;
+pub mod reception;
 pub mod repair;
 pub mod select;
 pub mod slot;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::control::messages::{InactiveReason, ViewTarget};
+use crate::peer::congestion::Congestion;
 use crate::peer::egress::Egress;
 use crate::units::{Bitrate, MediaKind, ParticipantId};
 use slot::Slot;
@@ -57,6 +59,8 @@ pub struct Viewer {
     pub probe_target: Option<Bitrate>,
     /// The estimate that layers were last chosen for.
     pub allocated_for: Option<Bitrate>,
+    /// Makes the estimate.
+    pub congestion: Box<Congestion>,
 }
 
 /// Layers are chosen anew at once when the estimate moved by more than this share, in percent;
@@ -81,6 +85,7 @@ impl Viewer {
             estimate: None,
             probe_target: None,
             allocated_for: None,
+            congestion: Box::default(),
         }
     }
 

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use super::allocate::Steadiness;
 use super::formats::OutgoingFormat;
 use super::line::{Line, Moves, SourceId};
+use super::reception::Reception;
 use super::repair::{Denied, RepairBudget};
 use super::select::{FramePlace, Layers, Selection, Verdict};
 use crate::codec::dependency_descriptor::{rewrite_frame_number, write_active_decode_targets};
@@ -154,6 +155,13 @@ pub struct Slot {
     /// When the first packet of the present source was sent; tells the first
     /// sender report.
     pub started: Option<Instant>,
+    /// What its receiver reports said so far.
+    pub reception: Reception,
+    /// The first sequence number.
+    first: u64,
+    /// A lost packet may be asked for, and is sent as the same datagram again.
+    repeatable: bool,
+    padded: u64,
     codecs: Vec<NegotiatedCodec>,
     ids: OutgoingIds,
     line: Line,
@@ -200,6 +208,14 @@ impl Slot {
             packets: 0,
             octets: 0,
             started: None,
+            reception: Reception::default(),
+            first: u64::from(seeds.sequence & 0x7fff),
+            // Sound without NACK is never asked for again; of pictures some ask
+            // without having said so.
+            repeatable: ssrcs.rtx.is_none()
+                && (section.kind == MediaKind::Video
+                    || section.codecs.iter().any(|c| c.feedback.nack)),
+            padded: 0,
             codecs: section.codecs.clone(),
             ids: OutgoingIds::new(&section.extensions),
             line: Line::new(clock_rate, seeds.sequence & 0x7fff, seeds.timestamp),
@@ -500,9 +516,16 @@ impl Slot {
         Some(written)
     }
 
-    /// Builds the header of the next packet. Slots without RTX leave out what
-    /// changes with each sending, so that a plain resend is the same datagram
-    /// bit for bit: a nonce must never seal two different ones (RFC 7714 §8).
+    /// Numbers of the line so far under which nothing was sent.
+    pub fn holes(&self) -> i64 {
+        let taken = (self.line.next_seq() - self.first) as u32;
+        i64::from(taken.wrapping_sub(self.packets) as i32)
+    }
+
+    /// Builds the header of the next packet. Slots whose packets may be sent
+    /// again plainly leave out what changes with each sending, so that a resend
+    /// is the same datagram bit for bit: a nonce must never seal two different
+    /// ones (RFC 7714 §8).
     #[inline]
     fn header(
         &self,
@@ -513,7 +536,7 @@ impl Slot {
         sequence: u16,
         timestamp: u32,
     ) -> OutgoingHeader<'static> {
-        let repeatable = self.ssrcs.rtx.is_none();
+        let repeatable = self.repeatable;
         OutgoingHeader {
             payload_type,
             marker,

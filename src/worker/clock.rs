@@ -37,6 +37,18 @@ impl WallClock {
         }
     }
 
+    /// Microseconds at `now` since both clocks were read; zero before.
+    #[inline]
+    pub fn micros(&self, now: Instant) -> i64 {
+        let since = now.saturating_duration_since(self.instant);
+        since.as_secs() as i64 * 1_000_000 + i64::from(since.subsec_micros())
+    }
+
+    /// The time of [`micros`](Self::micros).
+    pub fn at_micros(&self, micros: i64) -> Instant {
+        self.instant + Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+    }
+
     /// The `abs-send-time` of `now`: 24 bits of 6.18 fixed point seconds.
     pub fn abs_send_time(&self, now: Instant) -> u32 {
         let unix = self.unix(now);

@@ -8,7 +8,8 @@ use crate::room::{Rung, Track};
 use crate::units::{Bitrate, SessionKey};
 
 impl Core {
-    /// Sets what a viewer's path carries, as congestion control does; `None` is no limit.
+    /// Sets what a viewer's path carries in place of congestion control, for good; `None`
+    /// is no limit.
     /// [`turn`](Self::turn) must follow as after any input.
     pub fn set_estimate(&mut self, now: Instant, key: SessionKey, estimate: Option<Bitrate>) {
         self.now = now;
@@ -17,6 +18,7 @@ impl Core {
         };
         if let Some(viewer) = self.sessions.get_mut(session).and_then(|s| s.viewer()) {
             viewer.estimate = estimate;
+            viewer.congestion.pin(estimate);
             self.estimate_written(session);
         }
     }

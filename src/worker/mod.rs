@@ -9,6 +9,7 @@ mod fanout;
 pub mod junction;
 mod layers;
 pub mod mesh;
+mod probing;
 mod rooms;
 mod route;
 pub mod sans_io;

@@ -26,6 +26,7 @@ pub struct Publisher {
 
 /// What a session does.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // sessions are boxed one by one, and viewers are the many
 pub enum Media {
     /// It sends to us.
     Publisher(Publisher),

@@ -44,6 +44,7 @@ impl Core {
             self.with_engine(now, slot, |transport| transport.tick(now))?;
         }
         self.viewer_tick(now, slot);
+        self.probe_viewer(now, slot);
         self.publisher_tick(now, slot);
         let Some(session) = self.sessions.get(slot) else {
             return Ok(());

@@ -6,6 +6,8 @@ use std::time::Instant;
 use super::core::Core;
 use super::session::{Media, Session};
 use crate::control::messages::{Event, InactiveReason};
+use crate::peer::congestion::Micros;
+use crate::peer::congestion::reports::Report;
 use crate::peer::egress::{Outlet, SendError};
 use crate::peer::rtcp::{self, NtpTime, RtcpWriter, SenderInfo, round_trip};
 use crate::telemetry::DropReason;
@@ -148,6 +150,7 @@ impl Core {
         };
         *heard = now;
         let wall = NtpTime::from_unix(self.config.clock.unix(now)).compact();
+        let micros = self.config.clock.micros(now);
         let mut keyframes = smallvec::SmallVec::<[(u32, u8); 2]>::new();
         let mut want = |slot: &crate::viewer::slot::Slot| {
             if let (Some(track), Some(encoding)) = (slot.track, slot.wanted_encoding()) {
@@ -209,17 +212,33 @@ impl Core {
                     }
                 }
                 Ok(rtcp::Packet::ReceiverReport(report)) => {
-                    reports(viewer, report.blocks(), wall);
+                    reports(viewer, report.blocks(), wall, micros);
                 }
-                Ok(rtcp::Packet::SenderReport(report)) => reports(viewer, report.blocks(), wall),
+                Ok(rtcp::Packet::SenderReport(report)) => {
+                    reports(viewer, report.blocks(), wall, micros);
+                }
+                Ok(rtcp::Packet::Twcc(feedback)) => {
+                    viewer.congestion.set_target(viewer.probe_target);
+                    viewer
+                        .congestion
+                        .on_twcc(micros, &feedback, &mut egress.log);
+                }
+                Ok(rtcp::Packet::Remb(remb)) => viewer.congestion.on_remb(micros, remb.bitrate),
                 Ok(_) => {}
                 Err(_) => self.totals.drops.add(DropReason::MalformedRtcp),
             }
         }
         viewer.egress = Some(egress);
+        let estimate = viewer.congestion.estimate();
+        let moved = viewer.estimate != estimate;
+        viewer.estimate = estimate;
+        if moved {
+            self.estimate_written(slot);
+        }
         for (track, encoding) in keyframes {
             self.want_keyframe(track, encoding);
         }
+        self.probe_viewer(now, slot);
     }
 
     /// Sends the sender reports that are due, and measures.
@@ -277,7 +296,16 @@ impl Core {
     }
 }
 
-fn reports(viewer: &mut Viewer, blocks: impl Iterator<Item = rtcp::ReportBlock>, now: u32) {
+fn reports(
+    viewer: &mut Viewer,
+    blocks: impl Iterator<Item = rtcp::ReportBlock>,
+    now: u32,
+    micros: Micros,
+) {
+    let mut path = Report {
+        sent: viewer.sent.bitrate().0 as f64,
+        ..Report::default()
+    };
     for block in blocks {
         let Some(slot) = viewer.slot_by_ssrc(block.ssrc) else {
             continue;
@@ -286,16 +314,23 @@ fn reports(viewer: &mut Viewer, blocks: impl Iterator<Item = rtcp::ReportBlock>,
             continue; // the repair stream's own losses say nothing of the path
         }
         slot.acknowledged = true;
+        let holes = slot.holes();
+        if let Some((packets, lost)) = slot.reception.since_last(&block, holes) {
+            path.packets += packets;
+            path.lost += lost;
+        }
         let is_video = slot.kind == crate::units::MediaKind::Video;
         if let Some(rtt) = round_trip(now, block.lsr, block.dlsr) {
             slot.rtt = Some(rtt);
             viewer.rtt = Some(rtt);
+            path.rtt = Micros::try_from(rtt.as_micros()).ok();
         }
         let only = viewer.slots.len() == 1;
         if is_video || only {
             viewer.loss = f32::from(block.fraction_lost) / 256.0;
         }
     }
+    viewer.congestion.on_report(micros, &path);
 }
 
 /// Whether media flows to a viewer, and if not, why.

@@ -7,6 +7,7 @@ mod link;
 mod media;
 mod world;
 
+mod estimates;
 mod forwarding;
 mod layers;
 mod restarts;

@@ -10,6 +10,9 @@ use crate::room::{Encoding, Packet, Track};
 use crate::viewer::formats::OutgoingFormat;
 use crate::viewer::line::{Moves, Origin, SourceId};
 
+/// Padding repeats one of this many newest packets.
+const PADDING_CHOICE: u64 = 8;
+
 /// A packet to be sent again.
 struct Again<'t> {
     format: OutgoingFormat,
@@ -35,6 +38,42 @@ impl Slot {
         track: &Track,
         sequence: u16,
     ) -> Repaired {
+        if self.ssrcs.rtx.is_none() && !self.repeatable {
+            return Repaired::Gone; // it did not negotiate to ask
+        }
+        self.send_again(out, egress, track, sequence, false)
+    }
+
+    /// Sends one of the newest packets again as RTX, to probe the path with: the
+    /// receiver knows it already, or is glad of it. [`Repaired::Gone`] where RTX
+    /// was not negotiated or nothing was sent.
+    pub fn pad(&mut self, out: &mut Outlet<'_>, egress: &mut Egress, track: &Track) -> Repaired {
+        if self.ssrcs.rtx.is_none() {
+            return Repaired::Gone;
+        }
+        // Not always the newest: a frame's last packet may be a small one.
+        for _ in 0..PADDING_CHOICE {
+            self.padded += 1;
+            let back = 1 + self.padded % PADDING_CHOICE;
+            let Some(seq) = self.line.next_seq().checked_sub(back) else {
+                continue;
+            };
+            let sent = self.send_again(out, egress, track, seq as u16, true);
+            if sent != Repaired::Gone {
+                return sent;
+            }
+        }
+        Repaired::Gone
+    }
+
+    fn send_again(
+        &mut self,
+        out: &mut Outlet<'_>,
+        egress: &mut Egress,
+        track: &Track,
+        sequence: u16,
+        padding: bool,
+    ) -> Repaired {
         let Some((seq, origin)) = self.line.origin(sequence) else {
             return Repaired::Gone;
         };
@@ -44,7 +83,7 @@ impl Slot {
             return Repaired::Gone;
         };
         let size = again.payload.len();
-        if let Err(denied) = self.repairs.spend(out.now, seq, size, self.rtt) {
+        if !padding && let Err(denied) = self.repairs.spend(out.now, seq, size, self.rtt) {
             return Repaired::Denied(denied);
         }
         let (number, roc, prefix, ssrc, pt) = match (self.ssrcs.rtx, again.format.rtx_pt) {
