@@ -159,8 +159,6 @@ pub struct Slot {
     pub reception: Reception,
     /// The first sequence number.
     first: u64,
-    /// A lost packet may be asked for, and is sent as the same datagram again.
-    repeatable: bool,
     padded: u64,
     codecs: Vec<NegotiatedCodec>,
     ids: OutgoingIds,
@@ -210,11 +208,6 @@ impl Slot {
             started: None,
             reception: Reception::default(),
             first: u64::from(seeds.sequence & 0x7fff),
-            // Sound without NACK is never asked for again; of pictures some ask
-            // without having said so.
-            repeatable: ssrcs.rtx.is_none()
-                && (section.kind == MediaKind::Video
-                    || section.codecs.iter().any(|c| c.feedback.nack)),
             padded: 0,
             codecs: section.codecs.clone(),
             ids: OutgoingIds::new(&section.extensions),
@@ -522,10 +515,9 @@ impl Slot {
         i64::from(taken.wrapping_sub(self.packets) as i32)
     }
 
-    /// Builds the header of the next packet. Slots whose packets may be sent
-    /// again plainly leave out what changes with each sending, so that a resend
-    /// is the same datagram bit for bit: a nonce must never seal two different
-    /// ones (RFC 7714 §8).
+    /// Builds the header of the next packet. Slots without RTX leave out
+    /// what changes with each sending, so that a plain resend is the same datagram
+    /// bit for bit: a nonce must never seal two different ones (RFC 7714 §8).
     #[inline]
     fn header(
         &self,
@@ -536,7 +528,7 @@ impl Slot {
         sequence: u16,
         timestamp: u32,
     ) -> OutgoingHeader<'static> {
-        let repeatable = self.repeatable;
+        let repeatable = self.ssrcs.rtx.is_none();
         OutgoingHeader {
             payload_type,
             marker,

@@ -38,9 +38,6 @@ impl Slot {
         track: &Track,
         sequence: u16,
     ) -> Repaired {
-        if self.ssrcs.rtx.is_none() && !self.repeatable {
-            return Repaired::Gone; // it did not negotiate to ask
-        }
         self.send_again(out, egress, track, sequence, false)
     }
 
