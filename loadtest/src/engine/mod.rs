@@ -2,11 +2,16 @@
 
 pub mod link;
 mod mailbox;
+#[cfg(test)]
+mod mutation_tests;
 mod peer;
+pub mod program;
 pub mod publisher;
 pub mod receiver;
+mod rtcp_in;
 mod rtcp_out;
 mod track;
+mod twcc;
 pub mod viewer;
 
 use std::sync::atomic::AtomicU32;

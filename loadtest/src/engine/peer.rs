@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Instant;
 
+use crate::signal::negotiated::Negotiated;
 use crate::signal::offer::Formats;
 use crate::wire::srtp::Srtp;
 use crate::wire::transport::{Event, Failure, Remote, Transport};
@@ -21,8 +22,13 @@ pub struct Seed {
     pub remote: Remote,
     /// Payload types of what comes.
     pub formats: Formats,
+    /// What the answer took of the offer.
+    pub negotiated: Negotiated,
     /// When its POST was begun, nanoseconds of `CLOCK_REALTIME`.
     pub posted_ns: u64,
+    /// Keys (ours, the server's) that were agreed on elsewhere, on a connected
+    /// socket: there is no ICE and no DTLS then.
+    pub keys: Option<(Srtp, Srtp)>,
 }
 
 /// A socket, its ICE and DTLS, and its keys once there are any.
@@ -34,18 +40,23 @@ pub(super) struct Peer {
     pub(super) send: Option<Srtp>,
     pub(super) receive: Option<Srtp>,
     attached: bool,
+    /// Without ICE and DTLS; `Some(true)` once that was told.
+    bare: Option<bool>,
 }
 
 impl Peer {
     pub(super) fn new(seed: Seed, now: Instant) -> Self {
+        let bare = seed.keys.is_some().then_some(false);
+        let (send, receive) = seed.keys.unzip();
         Self {
             id: seed.id,
             socket: seed.socket,
             transport: Transport::new(seed.local, seed.remote, now),
             posted_ns: seed.posted_ns,
-            send: None,
-            receive: None,
-            attached: false,
+            send,
+            receive,
+            attached: bare.is_some(),
+            bare,
         }
     }
 
@@ -66,6 +77,9 @@ impl Peer {
 
     /// Runs the timers of the connection.
     pub(super) fn tick(&mut self, now: Instant) -> Result<Option<Event>, Failure> {
+        if let Some(told) = &mut self.bare {
+            return Ok((!std::mem::replace(told, true)).then_some(Event::Connected));
+        }
         if now < self.transport.deadline() {
             return Ok(None);
         }

@@ -110,7 +110,10 @@ impl Thread {
                     }
                 }
                 Command::Complete(stopped_ns) => {
+                    let now = Instant::now();
                     for viewer in self.viewers.values_mut() {
+                        // What is on a simulated link has come for the server.
+                        viewer.release(now, u64::MAX, &self.shared, &mut self.window);
                         viewer.settle(stopped_ns, true, &mut self.window);
                         viewer.final_freeze(stopped_ns, &mut self.window);
                     }

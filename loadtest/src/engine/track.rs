@@ -11,10 +11,11 @@ use crate::measure::loss::{Loss, Sums};
 use crate::measure::window::Window;
 use crate::media::stamp::Stamp;
 
-/// How long a packet may be missing before it is asked for no more.
-const NACK_PATIENCE: Duration = Duration::from_millis(1000);
-/// Between two requests for the same packet.
-const NACK_INTERVAL: Duration = Duration::from_millis(50);
+/// How often a packet is asked for, as in libwebrtc.
+const NACK_TRIES: u8 = 10;
+/// Between two requests for the same packet: the round trip that libwebrtc takes
+/// where it has not measured one, as a client that only receives has not.
+const NACK_INTERVAL: Duration = Duration::from_millis(100);
 /// More missing packets than this can't be repaired, as in libwebrtc.
 const MAX_MISSING: usize = 1000;
 
@@ -27,8 +28,9 @@ pub(super) enum Medium {
 
 struct Missing {
     number: i64,
-    since: Instant,
-    asked: Option<Instant>,
+    /// When to ask for it.
+    due: Instant,
+    asked: u8,
 }
 
 pub(super) struct Track {
@@ -51,11 +53,12 @@ pub(super) struct Track {
     reported: Sums,
     last_reported_expected: u64,
     last_reported_received: u64,
-    last_stream: Option<u32>,
+    /// The packets come through a simulated link.
+    own_link: bool,
 }
 
 impl Track {
-    pub(super) fn new(medium: Medium, ssrc: u32) -> Self {
+    pub(super) fn new(medium: Medium, ssrc: u32, own_link: bool) -> Self {
         Self {
             ssrc,
             line: Line::default(),
@@ -75,7 +78,7 @@ impl Track {
             reported: Sums::default(),
             last_reported_expected: 0,
             last_reported_received: 0,
-            last_stream: None,
+            own_link,
         }
     }
 
@@ -108,8 +111,8 @@ impl Track {
         for n in number - skipped as i64..number {
             self.missing.push(Missing {
                 number: n,
-                since: now,
-                asked: None,
+                due: now,
+                asked: 0,
             });
         }
         let extra = self.missing.len().saturating_sub(MAX_MISSING);
@@ -119,7 +122,7 @@ impl Track {
     /// True when the packet had been asked for.
     pub(super) fn arrived(&mut self, number: i64) -> bool {
         match self.missing.iter().position(|m| m.number == number) {
-            Some(i) => self.missing.swap_remove(i).asked.is_some(),
+            Some(i) => self.missing.swap_remove(i).asked > 0,
             None => false,
         }
     }
@@ -132,14 +135,14 @@ impl Track {
     /// The packets to ask for now.
     pub(super) fn wanted(&mut self, now: Instant) -> Vec<u16> {
         let line = &self.line;
+        // One that was asked for in vain is given up when its answer is overdue.
         self.missing
-            .retain(|m| now - m.since < NACK_PATIENCE && !line.has(m.number));
+            .retain(|m| !line.has(m.number) && (m.asked < NACK_TRIES || now < m.due));
         let mut wanted: Vec<i64> = Vec::new();
-        for m in &mut self.missing {
-            if m.asked.is_none_or(|at| now - at >= NACK_INTERVAL) {
-                m.asked = Some(now);
-                wanted.push(m.number);
-            }
+        for m in self.missing.iter_mut().filter(|m| now >= m.due) {
+            m.asked += 1;
+            m.due = now + NACK_INTERVAL;
+            wanted.push(m.number);
         }
         wanted.sort_unstable();
         wanted.into_iter().map(|n| n as u16).collect()
@@ -160,13 +163,6 @@ impl Track {
         let mapped = rtcp_out::unix_ns(ntp) as i64 + (f64::from(ticks) / self.clock * 1e9) as i64;
         let media = stamp.sent_ns as i64 - i64::from(stamp.age_us) * 1000;
         self.sync_error_ns = Some(mapped - media);
-    }
-
-    /// True when the encoding has changed since the last stamp.
-    pub(super) fn switched(&mut self, stream: u32) -> bool {
-        self.last_stream
-            .replace(stream)
-            .is_some_and(|s| s != stream)
     }
 
     /// Adds what was expected and lost since the last call.
@@ -227,6 +223,8 @@ impl Track {
                 let asked = self.arrived(number);
                 if retransmission || asked && !own_rtx {
                     window.recovered += 1;
+                } else if self.own_link {
+                    window.simulated_reorders += 1;
                 } else {
                     window.reordered += 1;
                 }
@@ -235,5 +233,63 @@ impl Track {
             Arrival::Duplicate | Arrival::Old => {}
         }
         arrival
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_packet_is_asked_for_ten_times() {
+        let mut track = Track::new(Medium::Video, 1, false);
+        let mut window = Window::default();
+        let start = Instant::now();
+        for n in [5, 6, 9] {
+            track.take(n, false, false, true, start, &mut window);
+        }
+        assert_eq!(track.wanted(start), [7, 8]);
+        assert_eq!(track.wanted(start + NACK_INTERVAL / 2), Vec::<u16>::new());
+        track.take(8, false, true, true, start, &mut window);
+        assert_eq!(window.recovered, 1);
+        let mut asked = 1;
+        for ms in 0..3000 {
+            let wanted = track.wanted(start + Duration::from_millis(ms));
+            assert!(wanted.is_empty() || wanted == [7]);
+            asked += wanted.len();
+        }
+        assert_eq!(asked, usize::from(NACK_TRIES));
+        assert!(!track.has_missing());
+    }
+
+    #[test]
+    fn reports_tell_true_loss() {
+        let mut track = Track::new(Medium::Video, 1, false);
+        let (now, mut window) = (Instant::now(), Window::default());
+        for n in (100..200).filter(|n| n % 4 != 0 || *n == 100) {
+            track.take(n, false, false, true, now, &mut window);
+        }
+        let report = track.reception(0).unwrap();
+        // Every fourth of 100 but the first.
+        assert_eq!((report.total_lost, report.last_sequence_number), (24, 199));
+        assert_eq!(report.fraction_lost, (24 * 256 / 100) as u8);
+        // Nothing was lost since, and two came late.
+        for n in [104, 108, 200] {
+            track.take(n, false, false, true, now, &mut window);
+        }
+        let report = track.reception(0).unwrap();
+        assert_eq!((report.total_lost, report.fraction_lost), (22, 0));
+    }
+
+    #[test]
+    fn jitter_is_the_mean_deviation_of_transit() {
+        let mut track = Track::new(Medium::Video, 1, false);
+        // Every packet comes 2 ms earlier or later than the one before it should.
+        for i in 0..200u64 {
+            let shake = if i % 2 == 0 { 0 } else { 2_000_000 };
+            track.interarrival(i * 20_000_000 + shake, i as u32 * 1800);
+        }
+        let ms = track.jitter_seconds() * 1000.0;
+        assert!((1.9..=2.0).contains(&ms), "{ms}");
     }
 }

@@ -35,6 +35,8 @@ struct Anchor {
     simulated: u64,
     padding: u64,
     hidden: i64,
+    /// The newest packet whose stamp was seen.
+    newest: i64,
 }
 
 /// Loss of one received stream.
@@ -70,18 +72,31 @@ impl Loss {
         self.padding += 1;
     }
 
-    /// Anchors the line: the packet `number`, just pushed, has this stamp.
-    pub fn anchor(&mut self, line: &Line, number: i64, stamp: u32, stream: &Arc<StreamInfo>) {
+    /// Anchors the line: the packet `number`, just pushed, has this stamp. True when
+    /// the line has changed to this stream from another.
+    pub fn anchor(
+        &mut self,
+        line: &Line,
+        number: i64,
+        stamp: u32,
+        stream: &Arc<StreamInfo>,
+    ) -> bool {
+        let mut changed = false;
         match &mut self.anchor {
+            // One that comes late, or again, belongs to the stream of its time.
+            Some(a) if a.stream.id != stream.id && number <= a.newest => {}
             Some(a) if a.stream.id == stream.id => {
                 // A packet from before the anchor says nothing about what came after.
-                if number > a.line && stamp > a.stamp {
+                // Nor one that is older than the last.
+                if number > a.newest && stamp > a.stamp {
+                    a.newest = number;
                     let padding = (self.padding - a.padding) as i64;
                     a.hidden = i64::from(stamp - a.stamp) - (number - a.line - padding);
                 }
             }
             _ => {
                 let before = self.sums(line, false);
+                changed = self.anchor.is_some();
                 // The packet at hand belongs to the new anchor.
                 let counted = u64::from(self.anchor.is_some());
                 self.expected = before.expected.saturating_sub(counted);
@@ -96,9 +111,11 @@ impl Loss {
                     simulated: line.simulated(),
                     padding: self.padding,
                     hidden: 0,
+                    newest: number,
                 });
             }
         }
+        changed
     }
 
     /// The sums now. `complete` says that nothing is on its way any more: then
@@ -113,7 +130,7 @@ impl Loss {
             return out;
         };
         let padding = self.padding - a.padding;
-        let progress = (line.highest() - a.line + 1).max(0) as u64 - padding;
+        let progress = ((line.highest() - a.line + 1).max(0) as u64).saturating_sub(padding);
         let hidden_loss = a.hidden.max(0) as u64;
         out.repeated += (-a.hidden).max(0) as u64;
         let unique = (line.unique() - a.unique).saturating_sub(padding);
@@ -123,9 +140,13 @@ impl Loss {
             let sent = a.stream.sent.load(Ordering::Acquire);
             expected = expected.max(u64::from(sent.saturating_sub(a.stamp)));
         }
-        let ours = line.simulated().saturating_sub(a.simulated);
+        // Below 0 when what was lost before the anchor came again after it; it is
+        // among the received then.
+        let ours = line.simulated() as i64 - a.simulated as i64;
         out.expected += expected;
-        out.lost += expected.saturating_sub(received).saturating_sub(ours);
+        // What was missing at a change may come after it.
+        let lost = out.lost as i64 + expected as i64 - received as i64 - ours;
+        out.lost = lost.max(0) as u64;
         out
     }
 }
@@ -185,6 +206,65 @@ mod tests {
     fn reordered_packets_are_not_lost() {
         let (now, _) = run(&[(100, 5), (102, 7), (101, 6), (103, 8)], 9);
         assert_eq!(now, sums(4, 0, 0));
+    }
+
+    /// The stamp of a late packet is from before what was hidden since.
+    #[test]
+    fn a_late_packet_takes_back_no_hidden_loss() {
+        let (now, _) = run(&[(100, 5), (102, 8), (101, 6)], 9);
+        assert_eq!(now, sums(4, 1, 0));
+    }
+
+    /// A repair of the stream before a change comes after it.
+    #[test]
+    fn late_packets_of_another_stream_change_nothing() {
+        let (mut line, mut loss) = (Line::default(), Loss::default());
+        let (a, b) = (
+            stream(10),
+            Arc::new(StreamInfo {
+                id: 6,
+                ..StreamInfo::default()
+            }),
+        );
+        let mut changes = 0;
+        for (number, stamp, stream) in [
+            (1, 0, &a),
+            (2, 1, &a),
+            (4, 900, &b),
+            (3, 2, &a),
+            (5, 901, &b),
+            (6, 902, &b),
+        ] {
+            line.push(number, false);
+            changes += u32::from(loss.anchor(&line, number, stamp, stream));
+        }
+        assert_eq!(changes, 1);
+        assert_eq!(loss.sums(&line, false), sums(6, 0, 0));
+    }
+
+    /// What our own link lost before a change is repaired after it.
+    #[test]
+    fn repairs_across_a_change_are_no_loss() {
+        let (mut line, mut loss) = (Line::default(), Loss::default());
+        let (a, b) = (
+            stream(10),
+            Arc::new(StreamInfo {
+                id: 6,
+                ..StreamInfo::default()
+            }),
+        );
+        line.push(1, false);
+        loss.anchor(&line, 1, 0, &a);
+        line.lose(2);
+        line.lose(3);
+        line.push(4, false);
+        loss.anchor(&line, 4, 900, &b);
+        line.push(2, false);
+        line.push(3, false);
+        line.lose(5);
+        line.push(6, false);
+        loss.anchor(&line, 6, 902, &b);
+        assert_eq!(loss.sums(&line, false).lost, 0);
     }
 
     #[test]

@@ -6,8 +6,15 @@ use hdrhistogram::Histogram;
 const LONGEST_US: u64 = 120_000_000;
 
 /// Durations in microseconds with three digits.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Durations(Histogram<u64>);
+
+impl std::fmt::Debug for Durations {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (n, max) = (self.count(), self.max_ms().unwrap_or(0.0));
+        write!(f, "{n} up to {max} ms")
+    }
+}
 
 impl Default for Durations {
     fn default() -> Self {
@@ -111,6 +118,10 @@ window! {
         publisher_nacks,
         /// Packets publishers sent again.
         publisher_resends,
+        /// Transport-wide feedback that reached publishers.
+        publisher_feedbacks,
+        /// Packets publishers left out on purpose.
+        publisher_drops,
         /// RTP packets that viewers received, all of them.
         received_packets,
         /// Bytes of them.
@@ -131,12 +142,18 @@ window! {
         nacks,
         /// PLI messages viewers sent.
         plis,
+        /// Transport-wide feedback messages viewers sent.
+        feedbacks,
+        /// Packets of padding only, which servers probe with.
+        padding,
         /// Decodable frames.
         frames,
         /// Gaps between decodable frames longer than the limit.
         freezes,
         /// Such gaps that the generator itself caused.
         own_freezes,
+        /// Such gaps of viewers behind simulated bad links.
+        link_freezes,
         /// Changes of the encoding that a viewer gets.
         layer_switches,
         /// Packets whose contents were checked.
@@ -149,6 +166,8 @@ window! {
         socket_drops,
         /// Packets our own simulated links lost.
         simulated_losses,
+        /// Packets our own simulated links put out of order.
+        simulated_reorders,
         /// Viewers whose connection ended before it should.
         ended,
         /// CPU time of the threads that receive, nanoseconds.

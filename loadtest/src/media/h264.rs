@@ -108,20 +108,23 @@ pub fn starts_keyframe(payload: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::{VideoCodec, builtin};
+    use crate::media::{Size, VideoCodec, builtin};
 
     #[test]
-    fn the_built_in_stream_is_one_group_of_two_seconds() {
-        let pictures = builtin(VideoCodec::H264).unwrap();
-        assert_eq!(pictures.len(), 60);
-        assert!(pictures[0].keyframe);
-        assert!(pictures[1..].iter().all(|p| !p.keyframe));
-        assert!(
-            pictures
-                .iter()
-                .flat_map(|p| &p.units)
-                .all(|u| u.len() < 800)
-        );
+    fn the_built_in_streams_have_one_keyframe_and_go_on() {
+        for size in [Size::Quarter, Size::Half, Size::Full] {
+            let stream = builtin(VideoCodec::H264, size).unwrap();
+            let pictures = &stream.pictures;
+            assert_eq!(pictures.len(), 128);
+            assert!(pictures[0].keyframe && stream.first_group().is_none());
+            // What is repeated starts with an I slice (§7.4.3: slice type 7) of a
+            // picture with `frame_num` 0, as at the start of the stream.
+            let again = &pictures[stream.goes_on.unwrap()].units;
+            assert_eq!(again[0][..2], [0x61, 0x88]);
+            assert!((pictures.len() - stream.goes_on.unwrap()).is_multiple_of(16));
+            let longest = pictures.iter().flat_map(|p| &p.units).map(Vec::len).max();
+            assert!(longest < Some(1000), "{longest:?}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! for a stamp at its end.
 
 use super::stamp::STAMP_LEN;
-use super::{Picture, VideoCodec, h264};
+use super::{MediaError, Picture, VideoCodec, h264};
 
 /// A payload, and whether its last [`STAMP_LEN`] bytes may be written over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +51,25 @@ pub fn packetize(codec: VideoCodec, picture: &Picture, total: usize, max: usize)
         missing = missing.saturating_sub(size);
     }
     out
+}
+
+/// Cuts a picture into exactly `count` payloads of exactly `size` bytes, or tells
+/// that it does not fit.
+pub fn packetize_exactly(
+    codec: VideoCodec,
+    picture: &Picture,
+    count: usize,
+    size: usize,
+) -> Result<Vec<Payload>, MediaError> {
+    let out = packetize(codec, picture, count * size, size);
+    if out.len() == count && out.iter().all(|p| p.bytes.len() == size) {
+        return Ok(out);
+    }
+    Err(MediaError::Unfit(format!(
+        "a picture of the stream can't be sent as {count} packets of {size} bytes: \
+         it needs {} packets",
+        out.len()
+    )))
 }
 
 fn grow_payload(codec: VideoCodec, payload: &mut Payload, by: usize) {
@@ -126,7 +145,7 @@ fn close(mut aggregate: Vec<u8>) -> Payload {
 fn vp8_payloads(picture: &Picture, max: usize) -> Vec<Payload> {
     let frame = picture.units.first().map_or(&[][..], Vec::as_slice);
     let mut out: Vec<Payload> = frame
-        .chunks(max - 1 - STAMP_LEN)
+        .chunks(max - 1)
         .enumerate()
         .map(|(i, piece)| {
             let mut bytes = vec![if i == 0 { VP8_START } else { VP8_GOES_ON }];
@@ -137,9 +156,19 @@ fn vp8_payloads(picture: &Picture, max: usize) -> Vec<Payload> {
             }
         })
         .collect();
-    if let Some(last) = out.last_mut() {
-        last.bytes.resize(last.bytes.len() + STAMP_LEN, FILL);
-        last.stamped = true;
+    match out.last_mut() {
+        Some(last) if last.bytes.len() + STAMP_LEN <= max => {
+            last.bytes.resize(last.bytes.len() + STAMP_LEN, FILL);
+            last.stamped = true;
+        }
+        _ => {
+            let mut bytes = vec![FILL; 1 + STAMP_LEN];
+            bytes[0] = VP8_GOES_ON;
+            out.push(Payload {
+                bytes,
+                stamped: true,
+            });
+        }
     }
     out
 }
@@ -147,7 +176,7 @@ fn vp8_payloads(picture: &Picture, max: usize) -> Vec<Payload> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::{builtin, starts_keyframe};
+    use crate::media::{Size, builtin, starts_keyframe};
 
     /// The NAL units a receiver would hand to its decoder, filler left out.
     fn reassemble(payloads: &[Payload]) -> Vec<Vec<u8>> {
@@ -178,7 +207,7 @@ mod tests {
 
     #[test]
     fn h264_survives_and_has_the_wanted_size() {
-        for picture in builtin(VideoCodec::H264).unwrap() {
+        for picture in builtin(VideoCodec::H264, Size::Full).unwrap().pictures {
             for (total, max) in [(0, 1200), (9000, 1200), (9001, 1100), (700, 120)] {
                 let payloads = packetize(VideoCodec::H264, &picture, total, max);
                 assert_eq!(reassemble(&payloads), picture.units);
@@ -198,7 +227,7 @@ mod tests {
 
     #[test]
     fn vp8_survives_with_fill_behind_it() {
-        for picture in builtin(VideoCodec::Vp8).unwrap() {
+        for picture in builtin(VideoCodec::Vp8, Size::Full).unwrap().pictures {
             for (total, max) in [(0, 1200), (9000, 1200), (700, 120)] {
                 let payloads = packetize(VideoCodec::Vp8, &picture, total, max);
                 let joined: Vec<u8> = payloads
@@ -215,6 +244,27 @@ mod tests {
                 );
                 assert!(payloads[1..].iter().all(|p| p.bytes[0] == VP8_GOES_ON));
             }
+        }
+    }
+
+    #[test]
+    fn exact_bursts_are_exact_or_refused() {
+        for codec in [VideoCodec::H264, VideoCodec::Vp8] {
+            for picture in builtin(codec, Size::Full).unwrap().pictures {
+                let burst = packetize_exactly(codec, &picture, 7, 1160).unwrap();
+                assert_eq!(burst.len(), 7);
+                assert!(burst.iter().all(|p| p.bytes.len() == 1160));
+                assert!(burst.iter().all(|p| p.stamped));
+            }
+            let large = Picture {
+                keyframe: true,
+                units: vec![vec![0x65; 5000]],
+            };
+            let refused = packetize_exactly(codec, &large, 3, 1160).unwrap_err();
+            assert!(
+                refused.to_string().contains("as 3 packets of 1160 bytes"),
+                "{refused}"
+            );
         }
     }
 }

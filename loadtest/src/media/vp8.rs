@@ -58,14 +58,18 @@ pub fn starts_keyframe(payload: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::{VideoCodec, builtin};
+    use crate::media::{Size, VideoCodec, builtin};
 
     #[test]
-    fn the_built_in_stream_starts_with_its_only_keyframe() {
-        let pictures = builtin(VideoCodec::Vp8).unwrap();
-        assert_eq!(pictures.len(), 60);
-        assert!(pictures[0].keyframe);
-        assert!(pictures[1..].iter().all(|p| !p.keyframe));
+    fn the_built_in_streams_start_with_their_only_keyframe() {
+        for size in [Size::Quarter, Size::Half, Size::Full] {
+            let stream = builtin(VideoCodec::Vp8, size).unwrap();
+            assert_eq!(stream.pictures.len(), 112);
+            assert!(stream.pictures[0].keyframe && stream.first_group().is_none());
+            // What is repeated changes nothing, so it is very short.
+            let again = &stream.pictures[stream.goes_on.unwrap()..];
+            assert!(again.iter().all(|p| p.units[0].len() < 50));
+        }
     }
 
     #[test]

@@ -98,6 +98,14 @@ pub struct GeneratorReport {
     pub freezes: u64,
     /// Packets our simulated links lost; never charged to the server.
     pub simulated_losses: u64,
+    /// Packets they put out of order.
+    pub simulated_reorders: u64,
+    /// Freezes of viewers behind them.
+    pub link_freezes: u64,
+    /// Packets that publishers left out on purpose.
+    pub publisher_drops: u64,
+    /// Viewers that check everything they get.
+    pub fully_checking: u64,
     /// Sent packets, in percent of those that should have been.
     pub offered_percent: f64,
     /// Packets whose contents were checked, in percent of the received ones.
@@ -167,12 +175,22 @@ pub struct Figures {
     pub keyframe_requests: u64,
     /// NACK messages that reached publishers.
     pub publisher_nacks: u64,
+    /// Packets that publishers sent again.
+    pub publisher_resends: u64,
+    /// Transport-wide feedback messages of viewers.
+    pub feedbacks: u64,
+    /// Those that reached publishers.
+    pub publisher_feedbacks: u64,
+    /// Packets of padding only, which servers probe with.
+    pub padding_packets: u64,
     /// Packets that were not authentic or not well-formed.
     pub bad_packets: u64,
     /// Sessions that ended before they should.
     pub ended_sessions: u64,
     /// Requests that failed, by kind.
     pub http_errors: BTreeMap<String, u64>,
+    /// What misbehaving clients met with, by kind: all of it what a server may do.
+    pub abuse: BTreeMap<String, u64>,
     /// The server, when it runs here.
     pub server: Option<ServerReport>,
     /// The generator.
@@ -196,6 +214,10 @@ pub struct Around {
     pub cpu_ns: u64,
     /// Failed requests.
     pub http_errors: BTreeMap<String, u64>,
+    /// What misbehaving clients met with.
+    pub abuse: BTreeMap<String, u64>,
+    /// Viewers that check everything.
+    pub fully_checking: u64,
 }
 
 fn percent(part: u64, of: u64) -> f64 {
@@ -247,9 +269,14 @@ impl Figures {
             recovered: w.recovered,
             keyframe_requests: w.keyframe_requests,
             publisher_nacks: w.publisher_nacks,
+            publisher_resends: w.publisher_resends,
+            feedbacks: w.feedbacks,
+            publisher_feedbacks: w.publisher_feedbacks,
+            padding_packets: w.padding,
             bad_packets: w.not_authentic + w.malformed,
             ended_sessions: w.ended + joins.ended,
             http_errors: around.http_errors,
+            abuse: around.abuse,
             server,
             generator: GeneratorReport {
                 cpu_cores: cores(around.cpu_ns),
@@ -261,6 +288,10 @@ impl Figures {
                 socket_drops: w.socket_drops,
                 freezes: w.own_freezes,
                 simulated_losses: w.simulated_losses,
+                simulated_reorders: w.simulated_reorders,
+                link_freezes: w.link_freezes,
+                publisher_drops: w.publisher_drops,
+                fully_checking: around.fully_checking,
                 offered_percent: if around.planned_sends > 0.0 {
                     w.sends as f64 * 100.0 / around.planned_sends
                 } else {

@@ -8,6 +8,7 @@ use crate::engine::Seed;
 use crate::scenario::types::Scenario;
 use crate::signal::client::{HttpError, Signalling};
 use crate::signal::janus::{Janus, Room};
+use crate::signal::negotiated::Negotiated;
 use crate::signal::offer::{Formats, Offer, Sending};
 use crate::signal::{Api, Resource, answer, jsep};
 use crate::sys;
@@ -90,10 +91,19 @@ async fn attempt(
         audio: scenario.media.audio,
         video: scenario.media.video.then_some(scenario.media.codec),
         sending: wanted.sending.as_ref(),
-        rtx: scenario.viewer.rtx,
+        rtx: if wanted.sending.is_some() {
+            scenario.media.rtx
+        } else {
+            scenario.viewer.rtx
+        },
+        transport_cc: if wanted.sending.is_some() {
+            scenario.media.transport_cc
+        } else {
+            scenario.viewer.feedback.transport_cc()
+        },
     };
     let posted_ns = sys::realtime_ns();
-    let (mut remote, formats, resource) = match api {
+    let ((mut remote, formats, negotiated), resource) = match api {
         Api::Whip(client) => whip(client, scenario, wanted, &offer).await?,
         Api::Janus(janus) => videoroom(janus, scenario, wanted, &offer).await?,
     };
@@ -109,7 +119,9 @@ async fn attempt(
         local: credentials,
         remote,
         formats,
+        negotiated,
         posted_ns,
+        keys: None,
     };
     Ok((seed, resource))
 }
@@ -118,12 +130,15 @@ fn unusable(e: answer::AnswerError) -> HttpError {
     HttpError::Answer(e.to_string())
 }
 
+/// What signalling agrees on.
+type Agreement = (Remote, Formats, Negotiated);
+
 async fn whip(
     client: &Signalling,
     scenario: &Scenario,
     wanted: &Wanted,
     offer: &Offer<'_>,
-) -> Result<(Remote, Formats, Option<Resource>), HttpError> {
+) -> Result<(Agreement, Option<Resource>), HttpError> {
     let path = match wanted.sending {
         Some(_) => &scenario.http.whip,
         None => &scenario.http.whep,
@@ -133,7 +148,8 @@ async fn whip(
         .resource
         .map(|url| Resource::Url(url, created.token));
     let remote = answer::parse(&created.answer).map_err(unusable)?;
-    Ok((remote, Formats::offered(offer.rtx), resource))
+    let negotiated = Negotiated::of(&created.answer);
+    Ok(((remote, Formats::offered(offer.rtx), negotiated), resource))
 }
 
 async fn videoroom(
@@ -141,10 +157,10 @@ async fn videoroom(
     scenario: &Scenario,
     wanted: &Wanted,
     offer: &Offer<'_>,
-) -> Result<(Remote, Formats, Option<Resource>), HttpError> {
+) -> Result<(Agreement, Option<Resource>), HttpError> {
     // Janus numbers rooms and feeds from 1.
     let (room, feed) = (wanted.room + 1, wanted.publisher + 1);
-    let (session, remote, formats) = if wanted.sending.is_some() {
+    let (session, agreement) = if wanted.sending.is_some() {
         let room = Room {
             number: room,
             publishers: scenario.load.publishers,
@@ -152,14 +168,16 @@ async fn videoroom(
         };
         let (session, answer) = janus.publish(room, feed, &offer.text()).await?;
         let remote = answer::parse(&answer).map_err(unusable)?;
-        (session, remote, Formats::offered(false))
+        let negotiated = Negotiated::of(&answer);
+        (session, (remote, Formats::offered(false), negotiated))
     } else {
         let answer = |text: &str| {
             let agreed = jsep::answer(text, offer).map_err(unusable)?;
             Ok(((agreed.remote, agreed.formats), agreed.text))
         };
         let (session, (remote, formats)) = janus.watch(room, feed, answer).await?;
-        (session, remote, formats)
+        // Our answer takes none of the features that have keys here.
+        (session, (remote, formats, Negotiated::default()))
     };
-    Ok((remote, formats, Some(Resource::Janus(session))))
+    Ok((agreement, Some(Resource::Janus(session))))
 }

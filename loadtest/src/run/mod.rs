@@ -41,9 +41,17 @@ pub enum RunError {
     /// The media can't be sent.
     #[error(transparent)]
     Media(#[from] MediaError),
-    /// The media can't be sent as the scenario wants.
-    #[error("{0}")]
-    Program(String),
+    /// The system allows fewer sockets than the scenario takes.
+    #[error(
+        "{needed} sockets are needed, but the limit of open files is {limit}: raise it \
+         (ulimit -n) or run fewer viewers"
+    )]
+    OpenFiles {
+        /// One for each session, and some.
+        needed: u64,
+        /// The hard limit.
+        limit: u64,
+    },
     /// HTTP could not be set up.
     #[error("the HTTP client could not start: {0}")]
     Http(String),
@@ -98,9 +106,25 @@ impl Plan {
     }
 }
 
+/// Descriptors that a scenario takes: a socket for each session, HTTP connections,
+/// and what the process needs anyway.
+fn sockets(scenario: &Scenario) -> u64 {
+    let viewers = scenario.step_sizes().into_iter().max().unwrap_or(0);
+    let publishers = scenario.load.rooms.saturating_mul(scenario.load.publishers);
+    let abuse = scenario.abuse.slow_requests + scenario.abuse.half_bodies;
+    u64::from(viewers)
+        + u64::from(publishers)
+        + u64::from(abuse)
+        + 2 * scenario.http.concurrency as u64
+        + 64
+}
+
 /// Runs a plan on the current tokio runtime.
 pub async fn run(plan: &Plan) -> Result<Report, RunError> {
-    sys::raise_open_files()?;
+    let (needed, limit) = (sockets(&plan.scenario), sys::raise_open_files()?);
+    if needed > limit {
+        return Err(RunError::OpenFiles { needed, limit });
+    }
     let started_at = sys::realtime_ns() / 1_000_000_000;
     let idle = match plan.pid {
         Some(pid) => Some(server::usage(pid).map_err(|source| RunError::Pid { pid, source })?),
@@ -169,6 +193,8 @@ impl Whole {
         w.connected = around.connected;
         w.publishers = around.publishers;
         w.http_errors.clone_from(&around.http_errors);
+        w.abuse.clone_from(&around.abuse);
+        w.fully_checking = around.fully_checking;
         if let Some(server) = &figures.server {
             self.server.push((around.seconds, server.clone()));
         }
@@ -228,6 +254,7 @@ impl State<'_> {
             window.expected_packets = window.expected_packets.wrapping_add(end.expected_packets);
             window.lost_packets = window.lost_packets.wrapping_add(end.lost_packets);
             window.freezes += end.freezes;
+            window.link_freezes += end.link_freezes;
             window.longest_gap_ns = window.longest_gap_ns.max(end.longest_gap_ns);
         }
         let around = Around {
@@ -238,6 +265,8 @@ impl State<'_> {
             planned_sends: self.planned_sends(seconds) * sent_from.min(self.publishing()) as f64,
             cpu_ns,
             http_errors: self.http_errors.clone(),
+            abuse: self.abuse.clone(),
+            fully_checking: self.fully_checking(),
         };
         let stretch = Stretch {
             seconds,

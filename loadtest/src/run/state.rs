@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, mpsc};
 use super::join::{self, Joined, Wanted};
 use super::progress::Progress;
 use super::{Plan, RunError, abuse, program::program};
+use crate::engine::link::LinkSpec;
 use crate::engine::publisher::{self, NewPublisher};
 use crate::engine::receiver;
 use crate::engine::viewer::{Behaviour, NewViewer};
@@ -21,7 +22,7 @@ use crate::measure::window::Window;
 use crate::report::Sample;
 use crate::scenario::types::{ApiKind, Scenario, Shape};
 use crate::server::{self, Stretch, Usage};
-use crate::signal::client::Signalling;
+use crate::signal::client::{HttpError, Signalling};
 use crate::signal::janus::Janus;
 use crate::signal::offer::Sending;
 use crate::signal::{Api, Resource};
@@ -29,6 +30,8 @@ use crate::sys;
 
 /// How often the run looks after timers of its own.
 const TICK: Duration = Duration::from_millis(20);
+/// Server addresses that garbage is sent to.
+const MOST_ADDRESSES: usize = 64;
 /// Points of the plots.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -63,6 +66,18 @@ pub(super) struct State<'a> {
     join_sender: mpsc::UnboundedSender<Joined>,
     permits: Arc<Semaphore>,
     sessions: HashMap<u64, Session>,
+    /// What misbehaving clients met with, by kind.
+    pub(super) abuse: BTreeMap<String, u64>,
+    /// Where the server takes media.
+    media: Vec<SocketAddr>,
+    /// Viewers by link (good, bad), of which every K-th is fully checked, and by
+    /// whether they are.
+    by_link: [u64; 2],
+    by_check: [u64; 2],
+    /// Sound packets of a publisher a second.
+    audio_per_second: f64,
+    errors: mpsc::UnboundedReceiver<HttpError>,
+    error_sender: mpsc::UnboundedSender<HttpError>,
     /// Viewers that failed or ended: they are missing, and not waited for.
     gone: u32,
     pending: HashMap<u64, Instant>,
@@ -104,7 +119,9 @@ impl<'a> State<'a> {
             streams: Arc::new(Streams::default()),
         };
         let (publisher, inbox) = mailbox()?;
-        let thread = publisher::Thread::new(Arc::new(program(s)?), shared.clone(), inbox)?;
+        let program = Arc::new(program(s)?);
+        let audio_per_second = 1.0 / program.audio_interval.as_secs_f64();
+        let thread = publisher::Thread::new(program, shared.clone(), inbox)?;
         spawn("lt-publish", move || thread.run())?;
         let mut receivers = Vec::new();
         for i in 0..s.generator.receive_threads {
@@ -114,6 +131,7 @@ impl<'a> State<'a> {
             receivers.push(mail);
         }
         let (join_sender, joins) = mpsc::unbounded_channel();
+        let (error_sender, errors) = mpsc::unbounded_channel();
         let now = Instant::now();
         Ok(Self {
             threads: receivers.len() + 1,
@@ -136,6 +154,13 @@ impl<'a> State<'a> {
             join_sender,
             permits: Arc::new(Semaphore::new(s.http.concurrency)),
             sessions: HashMap::new(),
+            abuse: BTreeMap::new(),
+            media: Vec::new(),
+            by_link: [0; 2],
+            by_check: [0; 2],
+            audio_per_second,
+            errors,
+            error_sender,
             gone: 0,
             pending: HashMap::new(),
             next_id: 0,
@@ -169,7 +194,8 @@ impl<'a> State<'a> {
         } else {
             0.0
         };
-        (video + if m.audio { 50.0 } else { 0.0 }) * seconds
+        let audio = if m.audio { self.audio_per_second } else { 0.0 };
+        (video + audio) * seconds
     }
 
     fn post(&mut self, room: u64, publisher: u64, sending: Option<Sending>) {
@@ -294,8 +320,12 @@ impl<'a> State<'a> {
             receiver.send(receiver::Command::Remove(id));
         }
         if let Some(resource) = session.resource.take() {
-            let api = self.api.clone();
-            tokio::spawn(async move { api.end(resource).await });
+            let (api, errors) = (self.api.clone(), self.error_sender.clone());
+            tokio::spawn(async move {
+                if let Err(e) = api.end(resource).await {
+                    let _ = errors.send(e);
+                }
+            });
         }
         Some(session)
     }
@@ -305,7 +335,13 @@ impl<'a> State<'a> {
         self.doing = "measuring";
         self.phase_end = Some((Instant::now(), time));
         let (churn, abuse) = (self.scenario.churn.clone(), self.scenario.abuse.clone());
-        let abusers = abuse::start(&abuse, &self.plan.target, &self.api, &self.scenario);
+        let abusers = abuse::start(
+            &abuse,
+            &self.plan.target,
+            &self.api,
+            &self.scenario,
+            &self.media,
+        );
         let start = Instant::now();
         let (mut viewers, mut publishers) = (0.0, 0.0);
         while start.elapsed() < time {
@@ -329,8 +365,12 @@ impl<'a> State<'a> {
             let left = time.saturating_sub(start.elapsed());
             self.pass(left.min(TICK)).await;
         }
-        for error in abusers.stop().await {
-            *self.http_errors.entry(error).or_default() += 1;
+        let outcome = abusers.stop().await;
+        for (kind, n) in outcome.done {
+            *self.abuse.entry(kind).or_default() += n;
+        }
+        for (kind, n) in outcome.wrong {
+            *self.http_errors.entry(kind).or_default() += n;
         }
     }
 
@@ -342,6 +382,10 @@ impl<'a> State<'a> {
                 biased;
                 Some(event) = self.events.recv() => self.event(event),
                 Some(joined) = self.joins.recv() => self.joined(joined),
+                Some(error) = self.errors.recv() => {
+                    let kind = format!("DELETE: {error}");
+                    *self.http_errors.entry(kind).or_default() += 1;
+                }
                 () = tokio::time::sleep_until(end) => break,
             }
         }
@@ -362,7 +406,12 @@ impl<'a> State<'a> {
             }
         };
         let id = wanted.id;
-        let thread = id as usize % self.receivers.len();
+        for address in &seed.remote.candidates {
+            if self.media.len() < MOST_ADDRESSES && !self.media.contains(address) {
+                self.media.push(*address);
+            }
+        }
+        let mut thread = 0;
         if let Some(sending) = &wanted.sending {
             let sending = sending.clone();
             self.publisher
@@ -371,7 +420,8 @@ impl<'a> State<'a> {
                     sending,
                 })));
         } else {
-            let behaviour = self.behaviour(id);
+            let behaviour;
+            (behaviour, thread) = self.behaviour();
             self.receivers[thread].send(receiver::Command::Add(Box::new(NewViewer {
                 seed,
                 behaviour,
@@ -387,19 +437,42 @@ impl<'a> State<'a> {
         self.sessions.insert(id, session);
     }
 
-    fn behaviour(&self, id: u64) -> Behaviour {
+    /// How the next viewer behaves, and which thread has it. Each kind is spread
+    /// evenly over the others, and over the threads.
+    fn behaviour(&mut self) -> (Behaviour, usize) {
         let (v, m) = (&self.scenario.viewer, &self.scenario.media);
-        let each = |every: u32| every > 0 && id.is_multiple_of(u64::from(every));
-        Behaviour {
-            full_check: each(v.full_check_every),
+        let last_of =
+            |n: u64, every: u32| every > 0 && n % u64::from(every) == u64::from(every) - 1;
+        let all = self.by_link[0] + self.by_link[1];
+        let bad_link = last_of(all, v.bad_link_every);
+        let full_check =
+            self.by_link[usize::from(bad_link)].is_multiple_of(v.full_check_every.into());
+        let stop_reading = last_of(all, v.stop_reading_every);
+        let thread = self.by_check[usize::from(full_check)] as usize % self.receivers.len();
+        let behaviour = Behaviour {
+            full_check,
             nack: v.nack,
-            rtx: v.rtx && m.video,
             video: m.video.then_some(m.codec),
-            link: each(v.bad_link_every)
-                .then(|| crate::engine::link::Link::new(v.link_loss_percent, v.link_kbps)),
-            stop_reading: each(v.stop_reading_every),
+            link: bad_link.then_some(LinkSpec {
+                loss_percent: v.link_loss_percent,
+                delay_ms: v.link_delay_ms,
+                jitter_ms: v.link_jitter_ms,
+                reorder_percent: v.link_reorder_percent,
+                kbps: v.link_kbps,
+                queue_ms: v.link_queue_ms,
+            }),
+            feedback: v.feedback,
+            stop_reading,
             freeze_ns: (self.scenario.limits.freeze_ms * 1e6) as u64,
-        }
+        };
+        self.by_link[usize::from(bad_link)] += 1;
+        self.by_check[usize::from(full_check)] += 1;
+        (behaviour, thread)
+    }
+
+    /// Viewers so far that check everything.
+    pub(super) fn fully_checking(&self) -> u64 {
+        self.by_check[1]
     }
 
     fn event(&mut self, event: Event) {

@@ -37,7 +37,10 @@ pub enum ScenarioError {
 /// The scenarios that come with the tool, by name.
 pub fn shipped(name: &str) -> Option<&'static str> {
     Some(match name {
+        "abuse" => include_str!("../../scenarios/abuse.toml"),
+        "bad-links" => include_str!("../../scenarios/bad-links.toml"),
         "broadcast" => include_str!("../../scenarios/broadcast.toml"),
+        "bursts" => include_str!("../../scenarios/bursts.toml"),
         "conference" => include_str!("../../scenarios/conference.toml"),
         "rooms" => include_str!("../../scenarios/rooms.toml"),
         "simulcast-throttled" => include_str!("../../scenarios/simulcast-throttled.toml"),
@@ -119,7 +122,10 @@ mod tests {
     #[test]
     fn every_shipped_scenario_loads() {
         for name in [
+            "abuse",
+            "bad-links",
             "broadcast",
+            "bursts",
             "conference",
             "rooms",
             "simulcast-throttled",

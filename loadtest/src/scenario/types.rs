@@ -84,18 +84,33 @@ pub struct Media {
     pub video: bool,
     /// Send audio: Opus, one packet each 20 ms.
     pub audio: bool,
-    /// A file to send instead of the built-in stream: Annex B or IVF.
+    /// A file to send instead of the built-in stream: Annex B or IVF. With
+    /// simulcast every encoding is this file.
     pub video_file: Option<String>,
+    /// A file to send instead of the built-in tone: Ogg Opus.
+    pub audio_file: Option<String>,
     /// Video bits per second, in thousands, of the largest encoding.
     pub kbps: u32,
     /// Frames a second.
     pub fps: f64,
-    /// Frames from one keyframe to the next; at most what the stream has.
+    /// Frames from one keyframe to the next; 0 for no keyframe after the first but
+    /// those that are asked for (and those that a file has).
     pub gop_frames: u32,
     /// Largest RTP payload.
     pub payload_bytes: usize,
+    /// Make every frame exactly so many packets of `payload-bytes`, whatever `kbps`
+    /// says; 0 to follow `kbps`.
+    pub packets_per_frame: u32,
     /// Simulcast encodings, each half the rate of the next; 1 is no simulcast.
     pub layers: u32,
+    /// Offer to send again on a stream of its own (RFC 4588); without it packets are
+    /// sent again as they were, as OBS does.
+    pub rtx: bool,
+    /// Number packets for transport-wide feedback.
+    pub transport_cc: bool,
+    /// Percent of the packets that publishers leave out on purpose. They send
+    /// them when asked for; those that never come count as lost.
+    pub drop_percent: f64,
 }
 
 /// How viewers behave.
@@ -109,15 +124,45 @@ pub struct ViewerKind {
     pub nack: bool,
     /// Offer retransmissions on a stream of their own.
     pub rtx: bool,
-    /// Every how many viewers one has the bad link below; 0 for none.
+    /// What they tell of the bandwidth.
+    pub feedback: Feedback,
+    /// Every how many viewers one has the bad link below; 0 for none. The link is
+    /// on the way from the server and carries its media only.
     pub bad_link_every: u32,
     /// Percent of the packets the bad link loses.
     pub link_loss_percent: f64,
-    /// Kilobits a second the bad link lets through; 0 for no bound. What is above
-    /// is lost, and told to the server as REMB.
+    /// Milliseconds the bad link takes.
+    pub link_delay_ms: f64,
+    /// Up to so many milliseconds more, at random; order is kept.
+    pub link_jitter_ms: f64,
+    /// Percent of the packets that come later than those after them.
+    pub link_reorder_percent: f64,
+    /// Kilobits a second the bad link lets through; 0 for no bound.
     pub link_kbps: u32,
+    /// Milliseconds a packet may wait for the bound before it is lost.
+    pub link_queue_ms: f64,
     /// Every how many viewers one stops reading its socket after joining; 0 for none.
     pub stop_reading_every: u32,
+}
+
+/// What viewers tell a server of their bandwidth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Feedback {
+    /// As browsers: transport-wide feedback if the server takes it, else as `remb`.
+    #[default]
+    Auto,
+    /// The bound of a bad link as REMB.
+    Remb,
+    /// Nothing but receiver reports.
+    None,
+}
+
+impl Feedback {
+    /// Whether to offer transport-wide feedback.
+    pub fn transport_cc(self) -> bool {
+        self == Self::Auto
+    }
 }
 
 /// Coming and going, per second.
@@ -155,14 +200,20 @@ pub struct Http {
     pub concurrency: usize,
 }
 
-/// Misbehaviour over HTTP.
+/// Misbehaviour towards the server by clients that are nobody's viewers.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Abuse {
     /// Connections that send a request a byte at a time.
     pub slow_requests: u32,
+    /// Connections that send half of a body and wait.
+    pub half_bodies: u32,
     /// POSTs a second with a bad token.
     pub bad_tokens_per_second: f64,
+    /// Connections a second that send bytes which are no HTTP, or no SDP.
+    pub garbage_requests_per_second: f64,
+    /// Datagrams a second of noise to where the server takes media.
+    pub garbage_datagrams_per_second: f64,
 }
 
 /// The generator's own threads and sockets.
@@ -278,11 +329,16 @@ impl Default for Media {
             video: true,
             audio: true,
             video_file: None,
+            audio_file: None,
             kbps: 1500,
             fps: 30.0,
             gop_frames: 60,
             payload_bytes: 1150,
+            packets_per_frame: 0,
             layers: 1,
+            rtx: true,
+            transport_cc: true,
+            drop_percent: 0.0,
         }
     }
 }
@@ -293,9 +349,14 @@ impl Default for ViewerKind {
             full_check_every: 10,
             nack: true,
             rtx: true,
+            feedback: Feedback::Auto,
             bad_link_every: 0,
             link_loss_percent: 0.0,
+            link_delay_ms: 0.0,
+            link_jitter_ms: 0.0,
+            link_reorder_percent: 0.0,
             link_kbps: 0,
+            link_queue_ms: 100.0,
             stop_reading_every: 0,
         }
     }
@@ -341,7 +402,11 @@ impl Scenario {
                 "media.fps must be in 0..=240",
             ),
             (m.kbps > 0, "media.kbps must be above 0"),
-            (m.gop_frames > 1, "media.gop-frames must be above 1"),
+            (m.gop_frames != 1, "media.gop-frames must be 0 or above 1"),
+            (
+                (0.0..=100.0).contains(&m.drop_percent),
+                "media.drop-percent must be in 0..=100",
+            ),
             (
                 (200..=1400).contains(&m.payload_bytes),
                 "media.payload-bytes must be in 200..=1400",
@@ -361,6 +426,25 @@ impl Scenario {
             (
                 self.viewer.full_check_every > 0,
                 "viewer.full-check-every must be above 0",
+            ),
+            (
+                [
+                    self.viewer.link_loss_percent,
+                    self.viewer.link_reorder_percent,
+                ]
+                .iter()
+                .all(|p| (0.0..=100.0).contains(p)),
+                "viewer.link-loss-percent and link-reorder-percent must be in 0..=100",
+            ),
+            (
+                [
+                    self.viewer.link_delay_ms,
+                    self.viewer.link_jitter_ms,
+                    self.viewer.link_queue_ms,
+                ]
+                .iter()
+                .all(|ms| (0.0..=10_000.0).contains(ms)),
+                "viewer.link-delay-ms, link-jitter-ms and link-queue-ms must be in 0..=10000",
             ),
             (
                 self.generator.receive_threads > 0,

@@ -228,6 +228,7 @@ mod tests {
             video,
             sending: None,
             rtx,
+            transport_cc: false,
         }
     }
 

@@ -5,6 +5,7 @@ pub mod answer;
 pub mod client;
 pub mod janus;
 pub mod jsep;
+pub mod negotiated;
 pub mod offer;
 
 use client::{HttpError, Signalling};

@@ -17,6 +17,14 @@ pub const RTX_PT: u8 = 97;
 pub const MID_EXTENSION: u8 = 1;
 /// Header extension `urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id`.
 pub const RID_EXTENSION: u8 = 2;
+/// Header extension of transport-wide sequence numbers
+/// (draft-holmer-rmcat-transport-wide-cc-extensions-01 §2).
+pub const TRANSPORT_CC_EXTENSION: u8 = 3;
+/// Its name.
+pub const TRANSPORT_CC_URI: &str =
+    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+/// Header extension `urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id`.
+pub const REPAIRED_RID_EXTENSION: u8 = 4;
 /// `mid` of the audio section.
 pub const AUDIO_MID: &str = "0";
 /// `mid` of the video section.
@@ -59,8 +67,10 @@ pub struct Offer<'a> {
     pub video: Option<VideoCodec>,
     /// What we send, or `None` to receive.
     pub sending: Option<&'a Sending>,
-    /// Offer retransmission on a stream of its own (viewers).
+    /// Offer retransmission on a stream of its own.
     pub rtx: bool,
+    /// Offer transport-wide feedback.
+    pub transport_cc: bool,
 }
 
 /// The streams a publisher announces.
@@ -72,6 +82,17 @@ pub struct Sending {
     pub video_ssrc: u32,
     /// Restriction identifiers of simulcast encodings (RFC 8853); empty without.
     pub rids: Vec<String>,
+}
+
+impl Sending {
+    /// SSRC of an encoding's retransmission stream.
+    pub fn rtx_ssrc(&self, encoding: usize) -> u32 {
+        // Video SSRCs are the upper half, audio ones the lower (without its end).
+        self.video_ssrc
+            .wrapping_add(encoding as u32)
+            .wrapping_add(1 << 31)
+            .wrapping_add(1 << 16)
+    }
 }
 
 impl Offer<'_> {
@@ -95,12 +116,13 @@ impl Offer<'_> {
                 s,
                 "a=rtpmap:{OPUS_PT} opus/48000/2\r\na=fmtp:{OPUS_PT} minptime=10;useinbandfec=1\r\n"
             );
+            self.transport_feedback(&mut s, OPUS_PT);
             if let Some(sending) = self.sending {
                 ssrc_lines(&mut s, sending.audio_ssrc, "audio");
             }
         }
         if let Some(codec) = self.video {
-            let rtx = self.rtx && self.sending.is_none();
+            let rtx = self.rtx;
             let _ = write!(s, "m=video 9 UDP/TLS/RTP/SAVPF {VIDEO_PT}");
             if rtx {
                 let _ = write!(s, " {RTX_PT}");
@@ -118,9 +140,10 @@ impl Offer<'_> {
                     "a=fmtp:{VIDEO_PT} level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f\r\n"
                 );
             }
-            for feedback in ["ccm fir", "nack", "nack pli"] {
+            for feedback in ["goog-remb", "ccm fir", "nack", "nack pli"] {
                 let _ = write!(s, "a=rtcp-fb:{VIDEO_PT} {feedback}\r\n");
             }
+            self.transport_feedback(&mut s, VIDEO_PT);
             if rtx {
                 let _ = write!(
                     s,
@@ -129,7 +152,15 @@ impl Offer<'_> {
             }
             if let Some(sending) = self.sending {
                 if sending.rids.is_empty() {
-                    ssrc_lines(&mut s, sending.video_ssrc, "video");
+                    if rtx {
+                        // RFC 5576 §4.2, RFC 4588 §8.3.
+                        let (media, repair) = (sending.video_ssrc, sending.rtx_ssrc(0));
+                        let _ = write!(s, "a=ssrc-group:FID {media} {repair}\r\n");
+                        ssrc_lines(&mut s, media, "video");
+                        ssrc_lines(&mut s, repair, "video");
+                    } else {
+                        ssrc_lines(&mut s, sending.video_ssrc, "video");
+                    }
                 } else {
                     for rid in &sending.rids {
                         let _ = write!(s, "a=rid:{rid} send\r\n");
@@ -139,6 +170,12 @@ impl Offer<'_> {
             }
         }
         s
+    }
+
+    fn transport_feedback(&self, s: &mut String, payload_type: u8) {
+        if self.transport_cc {
+            let _ = write!(s, "a=rtcp-fb:{payload_type} transport-cc\r\n");
+        }
     }
 
     fn common(&self, s: &mut String, mid: &str, track: &str) {
@@ -162,10 +199,17 @@ impl Offer<'_> {
             s,
             "a=extmap:{MID_EXTENSION} urn:ietf:params:rtp-hdrext:sdes:mid\r\n"
         );
+        if self.transport_cc {
+            let _ = write!(
+                s,
+                "a=extmap:{TRANSPORT_CC_EXTENSION} {TRANSPORT_CC_URI}\r\n"
+            );
+        }
         if self.sending.is_some_and(|w| !w.rids.is_empty()) && track == "video" {
             let _ = write!(
                 s,
-                "a=extmap:{RID_EXTENSION} urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n"
+                "a=extmap:{RID_EXTENSION} urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n\
+                 a=extmap:{REPAIRED_RID_EXTENSION} urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id\r\n"
             );
         }
         if self.sending.is_some() {
@@ -187,6 +231,7 @@ fn ssrc_lines(s: &mut String, ssrc: u32, track: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::signal::negotiated::Negotiated;
 
     fn credentials() -> Credentials {
         Credentials {
@@ -208,7 +253,7 @@ mod tests {
         let fingerprint = crate::wire::transport::local_fingerprint().unwrap();
         for codec in [VideoCodec::H264, VideoCodec::Vp8] {
             for sending in [None, Some(&one), Some(&three)] {
-                for rtx in [false, true] {
+                for (rtx, transport_cc) in [(false, false), (true, true), (true, false)] {
                     let offer = Offer {
                         credentials: &credentials,
                         fingerprint,
@@ -217,6 +262,7 @@ mod tests {
                         video: Some(codec),
                         sending,
                         rtx,
+                        transport_cc,
                     };
                     let mut rtc = str0m::Rtc::builder().build(std::time::Instant::now());
                     rtc.add_local_candidate(
@@ -229,6 +275,9 @@ mod tests {
                     assert!(remote.we_are_client);
                     assert_eq!(remote.candidates, ["127.0.0.1:6000".parse().unwrap()]);
                     assert_eq!(remote.fingerprint.len(), 32);
+                    let taken = Negotiated::of(&answer.to_sdp_string());
+                    assert_eq!(taken.rtx, rtx, "{text}");
+                    assert_eq!(taken.video_transport_cc, transport_cc, "{text}");
                 }
             }
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use super::Request;
+use super::{Reply, Request};
 
 pub(super) fn serve(listener: TcpListener, requests: Sender<Request>, stop: Arc<AtomicBool>) {
     listener.set_nonblocking(true).unwrap();
@@ -60,17 +60,23 @@ fn connection(stream: TcpStream, requests: &Sender<Request>) -> Option<()> {
         };
         requests.send(request).ok()?;
         match answered.recv().ok()? {
-            Some(sdp) => write!(
+            Reply::Answer(sdp) => write!(
                 writer,
                 "HTTP/1.1 201 Created\r\nContent-Type: application/sdp\r\nLocation: /session/1\r\nContent-Length: {}\r\n\r\n{sdp}",
                 sdp.len()
             )
             .ok()?,
-            None => write!(
+            Reply::Refuse => write!(
                 writer,
                 "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
             )
             .ok()?,
+            Reply::Garble => write!(
+                writer,
+                "HTTP/1.1 201 Created\r\nContent-Type: application/sdp\r\nContent-Length: 6\r\n\r\n<html>"
+            )
+            .ok()?,
+            Reply::HangUp => return None,
         }
     }
 }

@@ -2,6 +2,9 @@
 //! bad link of known badness: it loses, repeats, delays and reorders exactly the
 //! packets it is told to.
 
+// Each test program uses a part of it.
+#![allow(dead_code)]
+
 mod http;
 
 use std::collections::HashMap;
@@ -36,10 +39,26 @@ pub struct Badness {
     pub refuse_every: usize,
     /// Answer NACKs.
     pub repair: bool,
+    /// Hold every n-th packet for so long, and no other.
+    pub slow: Option<(usize, Duration)>,
+    /// Hold every second packet for so long.
+    pub shake: Duration,
+    /// Hold everything for so long once, after so many packets.
+    pub stall: Option<(usize, Duration)>,
+    /// Say in sender reports that audio is so much earlier than it is.
+    pub audio_shift: Duration,
+    /// Change to the other of two encodings after so many frames, again and again.
+    pub switch_every: usize,
+    /// Send every n-th packet once more under a number of its own.
+    pub double_every: usize,
+    /// Answer every n-th viewer with something that is no SDP.
+    pub garble_every: usize,
+    /// Close the connection of every n-th viewer without an answer.
+    pub hang_up_every: usize,
 }
 
 /// What was really done, of all viewers together.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Deeds {
     /// Packets lost on the wire.
     pub lost: u64,
@@ -51,6 +70,22 @@ pub struct Deeds {
     pub hidden: u64,
     /// Video packets that went out, repeats included.
     pub sent: u64,
+    /// Packets sent again under a number of their own.
+    pub doubled: u64,
+    /// Retransmissions that went out.
+    pub repairs: u64,
+    /// Changes of the encoding.
+    pub switches: u64,
+    /// Keyframe requests of viewers.
+    pub keyframe_requests: u64,
+    /// Video packets of publishers that came in, each once.
+    pub published: u64,
+    /// The highest loss that an egress had by transport-wide feedback, percent.
+    pub feedback_loss: f32,
+    /// The mean loss of video by receiver reports, percent, and how many said so.
+    pub report_loss: (f32, u32),
+    /// Datagrams that are neither STUN, DTLS, RTP nor RTCP.
+    pub garbage: u64,
 }
 
 /// A running server. It ends with this value.
@@ -58,14 +93,34 @@ pub struct Fake {
     /// Its base URL.
     pub url: String,
     deeds: Arc<Mutex<Deeds>>,
+    video: Arc<Mutex<Vec<Payload>>>,
     stop: Arc<AtomicBool>,
+}
+
+/// A video packet as the first publisher sent it.
+#[derive(Debug, Clone)]
+pub struct Payload {
+    /// Its extended sequence number.
+    pub number: u64,
+    /// The last of its frame.
+    pub marker: bool,
+    /// The payload, decrypted by another implementation.
+    pub bytes: Vec<u8>,
+}
+
+/// What is said to an offer.
+pub(crate) enum Reply {
+    Answer(String),
+    Refuse,
+    Garble,
+    HangUp,
 }
 
 pub(crate) enum Request {
     Offer {
         viewer: bool,
         sdp: String,
-        answer: mpsc::Sender<Option<String>>,
+        answer: mpsc::Sender<Reply>,
     },
 }
 
@@ -79,6 +134,10 @@ struct Session {
     video_packets: usize,
     held: Option<Vec<u8>>,
     delayed: Vec<(Instant, Vec<u8>)>,
+    stalled_until: Option<Instant>,
+    /// Which encoding is forwarded, and frames since it is.
+    encoding: usize,
+    frames: usize,
     peer: Option<SocketAddr>,
     connected: bool,
 }
@@ -86,10 +145,14 @@ struct Session {
 #[derive(Default)]
 struct Line {
     ssrc: Option<Ssrc>,
-    next: u64,
-    first_in: Option<u64>,
+    /// What is added to the publisher's numbers.
+    shift: Option<i64>,
+    highest: i64,
     count: usize,
 }
+
+/// The encodings of a publisher of two, and the one of another.
+const RIDS: [&str; 2] = ["h", "f"];
 
 impl Fake {
     /// Starts one.
@@ -100,13 +163,20 @@ impl Fake {
         let stop = Arc::new(AtomicBool::new(false));
         http::serve(listener, sender, Arc::clone(&stop));
         let deeds = Arc::new(Mutex::new(Deeds::default()));
+        let video = Arc::new(Mutex::new(Vec::new()));
         let fake = Self {
             url,
             deeds: Arc::clone(&deeds),
+            video: Arc::clone(&video),
             stop: Arc::clone(&stop),
         };
-        std::thread::spawn(move || media(badness, &requests, &deeds, &stop));
+        std::thread::spawn(move || media(badness, &requests, &deeds, &video, &stop));
         fake
+    }
+
+    /// The video of publishers so far.
+    pub fn video(&self) -> Vec<Payload> {
+        self.video.lock().unwrap().clone()
     }
 
     /// What it has done so far.
@@ -125,6 +195,7 @@ fn media(
     badness: Badness,
     requests: &mpsc::Receiver<Request>,
     deeds: &Mutex<Deeds>,
+    video: &Mutex<Vec<Payload>>,
     stop: &AtomicBool,
 ) {
     let mut sessions: Vec<Session> = Vec::new();
@@ -137,32 +208,54 @@ fn media(
         }) = requests.try_recv()
         {
             viewers += usize::from(viewer);
-            if viewer && badness.refuse_every > 0 && viewers % badness.refuse_every == 0 {
-                answer.send(None).unwrap();
-                continue;
-            }
-            let (session, text) = Session::new(viewer, sdp);
-            sessions.push(session);
-            answer.send(Some(text)).unwrap();
+            let every = |n: usize| viewer && n > 0 && viewers.is_multiple_of(n);
+            let bad = if every(badness.refuse_every) {
+                Some(Reply::Refuse)
+            } else if every(badness.garble_every) {
+                Some(Reply::Garble)
+            } else if every(badness.hang_up_every) {
+                Some(Reply::HangUp)
+            } else {
+                None
+            };
+            let reply = bad.unwrap_or_else(|| match Session::new(viewer, sdp) {
+                Some((session, text)) => {
+                    sessions.push(session);
+                    Reply::Answer(text)
+                }
+                None => Reply::Refuse,
+            });
+            // Who has hung up needs no answer.
+            let _ = answer.send(reply);
         }
         let now = Instant::now();
         let mut packets: Vec<(MediaKind, RtpPacket)> = Vec::new();
         let mut keyframe_wanted = false;
         let mut deeds = deeds.lock().unwrap();
         for s in &mut sessions {
-            s.receive(now);
+            s.receive(now, &mut deeds);
             if now >= s.deadline {
                 s.rtc.handle_input(Input::Timeout(now)).unwrap();
             }
             s.release(now);
             keyframe_wanted |= s.drain(&badness, &mut deeds, &mut packets);
         }
+        let video_packets = packets.iter().filter(|(kind, _)| *kind == MediaKind::Video);
+        video.lock().unwrap().extend(video_packets.map(|(_, p)| {
+            deeds.published += 1;
+            Payload {
+                number: *p.seq_no,
+                marker: p.header.marker,
+                bytes: p.payload.to_vec(),
+            }
+        }));
         for s in sessions.iter_mut().filter(|s| s.viewer && s.connected) {
             for (kind, packet) in &packets {
                 s.forward(*kind, packet, &badness, &mut deeds);
             }
             keyframe_wanted |= s.drain(&badness, &mut deeds, &mut Vec::new());
         }
+        deeds.keyframe_requests += u64::from(keyframe_wanted);
         drop(deeds);
         if keyframe_wanted {
             for s in sessions.iter_mut().filter(|s| !s.viewer) {
@@ -177,7 +270,7 @@ fn media(
 }
 
 impl Session {
-    fn new(viewer: bool, sdp: String) -> (Self, String) {
+    fn new(viewer: bool, sdp: String) -> Option<(Self, String)> {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap();
@@ -185,10 +278,13 @@ impl Session {
         let mut rtc = Rtc::builder()
             .set_ice_lite(true)
             .set_rtp_mode(true)
+            .set_stats_interval(Some(Duration::from_secs(1)))
+            .set_rtcp_report_interval_audio(Duration::from_millis(500))
+            .set_rtcp_report_interval_video(Duration::from_millis(500))
             .build(now);
         rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
-        let offer = SdpOffer::from_sdp_string(&sdp).unwrap();
-        let answer = rtc.sdp_api().accept_offer(offer).unwrap();
+        let offer = SdpOffer::from_sdp_string(&sdp).ok()?;
+        let answer = rtc.sdp_api().accept_offer(offer).ok()?;
         let session = Self {
             rtc,
             socket,
@@ -199,13 +295,16 @@ impl Session {
             video_packets: 0,
             held: None,
             delayed: Vec::new(),
+            stalled_until: None,
+            encoding: 0,
+            frames: 0,
             peer: None,
             connected: false,
         };
-        (session, answer.to_sdp_string())
+        Some((session, answer.to_sdp_string()))
     }
 
-    fn receive(&mut self, now: Instant) {
+    fn receive(&mut self, now: Instant, deeds: &mut Deeds) {
         let mut buffer = [0; 2000];
         while let Ok((n, source)) = self.socket.recv_from(&mut buffer) {
             if let Ok(contents) = buffer[..n].try_into() {
@@ -215,11 +314,13 @@ impl Session {
                     destination: self.address,
                     contents,
                 };
-                self.rtc.handle_input(Input::Receive(now, receive)).unwrap();
+                // Garbage must not end the test server.
+                let _ = self.rtc.handle_input(Input::Receive(now, receive));
                 // One input, one drain: the events wait in the engine's queue, so
                 // only one datagram is taken at a time.
                 break;
             }
+            deeds.garbage += 1;
         }
     }
 
@@ -251,6 +352,16 @@ impl Session {
                     packets.push((kind, p));
                 }
                 Ok(Output::Event(Event::KeyframeRequest(_))) => keyframe = true,
+                Ok(Output::Event(Event::PeerStats(stats))) if self.viewer => {
+                    let loss = stats.egress_loss_fraction.unwrap_or(0.0) * 100.0;
+                    deeds.feedback_loss = deeds.feedback_loss.max(loss);
+                }
+                Ok(Output::Event(Event::MediaEgressStats(stats))) if stats.mid == "1".into() => {
+                    if let Some(loss) = stats.loss {
+                        deeds.report_loss.0 += loss * 100.0;
+                        deeds.report_loss.1 += 1;
+                    }
+                }
                 Ok(Output::Event(_)) => {}
                 Err(_) => return keyframe,
             }
@@ -263,6 +374,11 @@ impl Session {
             && datagram.len() > 12
             && (128..192).contains(&datagram[0])
             && datagram[1] & 0x7F == 96;
+        let repair = self.viewer
+            && datagram.len() > 12
+            && (128..192).contains(&datagram[0])
+            && datagram[1] & 0x7F == 97;
+        deeds.repairs += u64::from(repair);
         if !video {
             self.send(&datagram);
             return;
@@ -278,9 +394,20 @@ impl Session {
             return;
         }
         deeds.sent += 1;
-        if !badness.delay.is_zero() {
+        let now = Instant::now();
+        if let Some((after, time)) = badness.stall
+            && n > after
+            && now < *self.stalled_until.get_or_insert(now + time)
+        {
             self.delayed
-                .push((Instant::now() + badness.delay, datagram));
+                .push((self.stalled_until.unwrap_or(now), datagram));
+            return;
+        }
+        let slow = badness.slow.filter(|(k, _)| every(*k)).map(|(_, d)| d);
+        let shake = every(2).then_some(badness.shake).filter(|d| !d.is_zero());
+        let delay = Some(badness.delay).filter(|d| !d.is_zero());
+        if let Some(delay) = slow.or(shake).or(delay) {
+            self.delayed.push((now + delay, datagram));
             return;
         }
         if let Some(held) = self.held.take() {
@@ -302,8 +429,11 @@ impl Session {
     }
 
     fn release(&mut self, now: Instant) {
-        while self.delayed.first().is_some_and(|(at, _)| *at <= now) {
-            let (_, datagram) = self.delayed.remove(0);
+        let (due, later) = std::mem::take(&mut self.delayed)
+            .into_iter()
+            .partition(|(at, _)| *at <= now);
+        self.delayed = later;
+        for (_, datagram) in due as Vec<(Instant, Vec<u8>)> {
             self.send(&datagram);
         }
     }
@@ -322,41 +452,82 @@ impl Session {
         deeds: &mut Deeds,
     ) {
         let mid = if kind == MediaKind::Audio { "0" } else { "1" };
+        let video = kind == MediaKind::Video;
+        let rid = packet.header.ext_vals.rid.as_ref().map(ToString::to_string);
+        if let Some(rid) = rid
+            && video
+            && rid != RIDS[self.encoding]
+        {
+            return;
+        }
         let line = self.lines.entry(kind).or_default();
-        let sequence = *packet.seq_no;
-        let first = *line.first_in.get_or_insert(sequence);
         line.count += 1;
-        let hide = badness.hide_every;
-        if kind == MediaKind::Video && hide > 0 && line.count.is_multiple_of(hide) {
+        let every = |n: usize| video && n > 0 && line.count.is_multiple_of(n);
+        let sequence = *packet.seq_no as i64;
+        let start = if line.count == 1 {
+            1000
+        } else {
+            line.highest + 1
+        };
+        let shift = *line.shift.get_or_insert(start - sequence);
+        if every(badness.hide_every) {
             deeds.hidden += 1;
-            line.next += 1;
+            line.shift = Some(shift - 1);
             return;
         }
         // The line keeps the publisher's gaps, but not what was hidden.
-        let number = 1000 + (sequence - first) - line.next;
+        let number = sequence + shift;
+        line.highest = line.highest.max(number);
+        let mut numbers = vec![number];
+        if every(badness.double_every) {
+            deeds.doubled += 1;
+            line.shift = Some(shift + 1);
+            line.highest += 1;
+            numbers.push(number + 1);
+        }
+        if video && packet.header.marker && badness.switch_every > 0 {
+            self.frames += 1;
+            if self.frames.is_multiple_of(badness.switch_every) {
+                deeds.switches += 1;
+                self.encoding = 1 - self.encoding;
+                // The other encoding's next packet goes on where this one ends.
+                line.shift = None;
+            }
+        }
         let mut api = self.rtc.direct_api();
         let Some(stream) = api.stream_tx_by_mid(mid.into(), None) else {
             return;
         };
         line.ssrc = Some(stream.ssrc());
-        let write = RtpWrite::new(
-            packet.header.payload_type,
-            number.into(),
-            packet.header.timestamp,
-            packet.timestamp,
-            packet.payload.clone(),
-        )
-        .marker(packet.header.marker)
-        .nackable(badness.repair);
-        stream.write_rtp(write);
+        let time = if video {
+            packet.timestamp
+        } else {
+            // A report maps a time-stamp to the time given here: an earlier one.
+            packet.timestamp - badness.audio_shift
+        };
+        for number in numbers {
+            let write = RtpWrite::new(
+                packet.header.payload_type,
+                (number as u64).into(),
+                packet.header.timestamp,
+                time,
+                packet.payload.clone(),
+            )
+            .marker(packet.header.marker)
+            .nackable(badness.repair);
+            stream.write_rtp(write);
+        }
         // Each packet leaves before the next is written.
         let _ = self.drain(badness, deeds, &mut Vec::new());
     }
 
     fn ask_for_keyframe(&mut self) {
         let mut api = self.rtc.direct_api();
-        if let Some(stream) = api.stream_rx_by_mid("1".into(), None) {
-            stream.request_keyframe(str0m::media::KeyframeRequestKind::Pli);
+        let rids = RIDS.iter().map(|rid| Some((*rid).into())).chain([None]);
+        for rid in rids {
+            if let Some(stream) = api.stream_rx_by_mid("1".into(), rid) {
+                stream.request_keyframe(str0m::media::KeyframeRequestKind::Pli);
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The thread that publishes: every frame at its time, stamped, sealed and sent
 //! in one call, and a note when it was late.
 
+mod output;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::io;
@@ -10,56 +12,27 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
-use rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
-use rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
 
 use super::mailbox::Inbox;
 use super::peer::{Peer, Seed};
+use super::program::Program;
+use super::rtcp_in::{self, Incoming};
 use super::{Event, REPORT_INTERVAL, Shared, rtcp_out};
-use crate::measure::loss::StreamInfo;
 use crate::measure::window::Window;
 use crate::media::audio;
-use crate::media::packetizer::Payload;
-use crate::media::stamp::{STAMP_LEN, Stamp};
-use crate::signal::offer::{
-    AUDIO_MID, MID_EXTENSION, OPUS_PT, RID_EXTENSION, Sending, VIDEO_MID, VIDEO_PT,
-};
+use crate::media::stamp::STAMP_LEN;
+use crate::signal::offer::{AUDIO_MID, OPUS_PT, Sending, VIDEO_MID, VIDEO_PT};
 use crate::sys::{Epoll, RecvBatch, SendBatch, realtime_ns, sharp_timers, thread_cpu_ns};
-use crate::wire::srtp::Srtp;
 use crate::wire::{self, transport};
+use output::{Mark, Output, Session};
 
 /// A burst that leaves so much after its time is late.
 pub const LATE: Duration = Duration::from_millis(5);
 /// A burst so late that a viewer may see a freeze for it.
 const STALL: Duration = Duration::from_millis(50);
-const AUDIO_INTERVAL: Duration = Duration::from_millis(20);
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-/// Sealed packets kept to be sent again.
-const HISTORY: usize = 512;
 const BELL: u64 = u64::MAX;
-
-/// One picture, ready to be stamped and sent.
-#[derive(Debug)]
-pub struct ReadyPicture {
-    /// A decoder can start here.
-    pub keyframe: bool,
-    /// Its payloads.
-    pub payloads: Vec<Payload>,
-}
-
-/// What every publisher of a run sends.
-#[derive(Debug)]
-pub struct Program {
-    /// Frames a second.
-    pub fps: f64,
-    /// Frames from keyframe to keyframe, at most as many as there are pictures.
-    pub gop: usize,
-    /// For each encoding its pictures, the smallest encoding first.
-    pub encodings: Vec<Vec<ReadyPicture>>,
-    /// Opus packets, or none.
-    pub audio: Vec<Vec<u8>>,
-}
 
 /// A new publisher.
 pub struct NewPublisher {
@@ -83,30 +56,10 @@ pub enum Command {
     Stop,
 }
 
-struct Output {
-    ssrc: u32,
-    payload_type: u8,
-    clock: u32,
-    sequence: u64,
-    timestamp_base: u32,
-    interval: Duration,
-    mid: &'static str,
-    rid: Option<String>,
-    /// `None` for audio.
-    encoding: Option<usize>,
-    stream: Arc<StreamInfo>,
-    /// Frames sent, and the place in the group of pictures.
-    frames: u64,
-    place: usize,
-    keyframe_wanted: bool,
-    packets: u32,
-    octets: u32,
-    history: HashMap<u16, Vec<u8>>,
-}
-
 struct Publisher {
     peer: Peer,
     outputs: Vec<Output>,
+    session: Session,
     /// When frame 0 was due; set when connected.
     started: Option<(Instant, u64)>,
 }
@@ -215,48 +168,44 @@ impl Thread {
     }
 
     fn add(&mut self, new: NewPublisher) {
-        let mut rng = rand::rng();
+        let (program, negotiated) = (&self.program, &new.seed.negotiated);
         let mut outputs = Vec::new();
-        if !self.program.audio.is_empty() {
-            outputs.push((new.sending.audio_ssrc, None, None));
+        if !program.audio.is_empty() {
+            let mut audio = Output::new(
+                new.sending.audio_ssrc,
+                OPUS_PT,
+                48_000,
+                program.audio_interval,
+                AUDIO_MID,
+                None,
+                None,
+                self.shared.streams.add(),
+            );
+            audio.transport_cc = negotiated.audio_transport_cc;
+            outputs.push(audio);
         }
-        let video = self.program.encodings.len();
-        for encoding in 0..video {
-            let ssrc = new.sending.video_ssrc.wrapping_add(encoding as u32);
-            outputs.push((
-                ssrc,
-                Some(encoding),
+        for encoding in 0..program.encodings.len() {
+            let mut video = Output::new(
+                new.sending.video_ssrc.wrapping_add(encoding as u32),
+                VIDEO_PT,
+                90_000,
+                Duration::from_secs_f64(1.0 / program.fps),
+                VIDEO_MID,
                 new.sending.rids.get(encoding).cloned(),
-            ));
+                Some(encoding),
+                self.shared.streams.add(),
+            );
+            video.transport_cc = negotiated.video_transport_cc;
+            if negotiated.rtx {
+                let number = rand::rng().random_range(0..30_000);
+                video.rtx = Some((new.sending.rtx_ssrc(encoding), number));
+            }
+            outputs.push(video);
         }
-        let outputs = outputs
-            .into_iter()
-            .map(|(ssrc, encoding, rid)| {
-                let video = encoding.is_some();
-                Output {
-                    ssrc,
-                    payload_type: if video { VIDEO_PT } else { OPUS_PT },
-                    clock: if video { 90_000 } else { 48_000 },
-                    sequence: rng.random_range(0..30_000),
-                    timestamp_base: rng.random(),
-                    interval: if video {
-                        Duration::from_secs_f64(1.0 / self.program.fps)
-                    } else {
-                        AUDIO_INTERVAL
-                    },
-                    mid: if video { VIDEO_MID } else { AUDIO_MID },
-                    rid,
-                    encoding,
-                    stream: self.shared.streams.add(),
-                    frames: 0,
-                    place: 0,
-                    keyframe_wanted: false,
-                    packets: 0,
-                    octets: 0,
-                    history: HashMap::with_capacity(HISTORY),
-                }
-            })
-            .collect();
+        let session = Session {
+            transport: 1,
+            drop: program.drop,
+        };
         let id = new.seed.id;
         let mut peer = Peer::new(new.seed, Instant::now());
         if let Err(e) = self.epoll.add(&peer.socket, id) {
@@ -270,6 +219,7 @@ impl Thread {
             Publisher {
                 peer,
                 outputs,
+                session,
                 started: None,
             },
         );
@@ -358,7 +308,7 @@ impl Thread {
                     && let Some(plain) = receive.open_rtcp(got.data)
                 {
                     let plain = plain.to_vec();
-                    p.feedback(&plain, &mut self.window);
+                    p.feedback(&plain, &mut self.batch, &mut self.window);
                 }
                 continue;
             }
@@ -421,6 +371,7 @@ impl Publisher {
         let (_, started_ns) = self.started?;
         let o = self.outputs.get_mut(index)?;
         let srtp = self.peer.send.as_ref()?;
+        let session = &mut self.session;
         let media_ns = (o.interval.as_secs_f64() * o.frames as f64 * 1e9) as u64;
         let ticks = (media_ns as f64 * f64::from(o.clock) / 1e9).round() as u64;
         let timestamp = o.timestamp_base.wrapping_add(ticks as u32);
@@ -437,45 +388,32 @@ impl Publisher {
         let report = sent_ns;
         match o.encoding {
             Some(encoding) => {
-                let pictures = program.encodings.get(encoding)?;
-                // Two IDR pictures in a row would need different ids (H.264
-                // §7.4.3), so one wanted right after one waits a frame.
-                if o.place >= program.gop || o.keyframe_wanted && o.place > 1 {
-                    o.place = 0;
-                    o.keyframe_wanted = false;
-                }
-                let picture = pictures.get(o.place)?;
-                o.place += 1;
+                let encoding = program.encodings.get(encoding)?;
+                let index = o
+                    .place
+                    .advance(encoding, program.gop, &mut o.keyframe_wanted)?;
+                let picture = encoding.pictures.get(index)?;
                 let last = picture.payloads.len().saturating_sub(1);
                 for (i, payload) in picture.payloads.iter().enumerate() {
-                    let stamped = payload.stamped.then_some((sent_ns, age_us));
-                    o.packet(
-                        srtp,
-                        batch,
+                    let mark = Mark {
                         timestamp,
-                        i == last,
-                        &payload.bytes,
-                        stamped,
-                        window,
-                    );
+                        marker: i == last,
+                        stamped: payload.stamped.then_some((sent_ns, age_us)),
+                    };
+                    o.packet(srtp, batch, session, &mark, &payload.bytes, window);
                 }
             }
             None => {
-                let packet = program.audio.get(o.place % program.audio.len())?;
-                o.place += 1;
+                let packet = program.audio.get(o.frames as usize % program.audio.len())?;
                 let mut bytes = Vec::with_capacity(packet.len() + STAMP_LEN + 2);
                 let padded = audio::append_padded(&mut bytes, packet, &[0; STAMP_LEN]);
-                let stamped = padded.then_some((sent_ns, age_us));
-                // The marker of audio starts a talk spurt (RFC 3551 §4.1).
-                o.packet(
-                    srtp,
-                    batch,
+                let mark = Mark {
                     timestamp,
-                    o.frames == 0,
-                    &bytes,
-                    stamped,
-                    window,
-                );
+                    // The marker of audio starts a talk spurt (RFC 3551 §4.1).
+                    marker: o.frames == 0,
+                    stamped: padded.then_some((sent_ns, age_us)),
+                };
+                o.packet(srtp, batch, session, &mark, &bytes, window);
             }
         }
         match batch.send(self.peer.socket.as_raw_fd()) {
@@ -496,30 +434,44 @@ impl Publisher {
         Some(interval)
     }
 
-    fn feedback(&mut self, plain: &[u8], window: &mut Window) {
-        let Ok(packets) = rtcp::packet::unmarshal(&mut &plain[..]) else {
-            window.malformed += 1;
-            return;
-        };
-        for packet in packets {
-            let any = packet.as_any();
-            if let Some(pli) = any.downcast_ref::<PictureLossIndication>() {
-                self.want_keyframe(pli.media_ssrc, window);
-            } else if let Some(fir) = any.downcast_ref::<FullIntraRequest>() {
-                for entry in &fir.fir {
-                    self.want_keyframe(entry.ssrc, window);
-                }
-            } else if let Some(nack) = any.downcast_ref::<TransportLayerNack>() {
-                window.publisher_nacks += 1;
-                let output = self.outputs.iter().find(|o| o.ssrc == nack.media_ssrc);
-                let wanted = nack.nacks.iter().flat_map(|n| n.packet_list());
-                for sequence in wanted {
-                    if let Some(bytes) = output.and_then(|o| o.history.get(&sequence)) {
-                        window.publisher_resends += 1;
-                        let _ = self.peer.socket.send(bytes);
+    fn feedback(&mut self, plain: &[u8], batch: &mut SendBatch, window: &mut Window) {
+        for packet in rtcp_in::read(plain) {
+            match packet {
+                Incoming::Pli(pli) => self.want_keyframe(pli.media_ssrc, window),
+                Incoming::Fir(fir) => {
+                    for entry in &fir.fir {
+                        self.want_keyframe(entry.ssrc, window);
                     }
                 }
+                Incoming::Nack(nack) => {
+                    window.publisher_nacks += 1;
+                    self.send_again(&nack, batch, window);
+                }
+                Incoming::TransportFeedback => window.publisher_feedbacks += 1,
+                Incoming::Malformed => window.malformed += 1,
+                Incoming::SenderReport(_) => {}
             }
+        }
+    }
+
+    fn send_again(
+        &mut self,
+        nack: &TransportLayerNack,
+        batch: &mut SendBatch,
+        window: &mut Window,
+    ) {
+        let output = self.outputs.iter_mut().find(|o| o.ssrc == nack.media_ssrc);
+        let (Some(output), Some(srtp)) = (output, &self.peer.send) else {
+            return;
+        };
+        batch.clear();
+        for sequence in nack.nacks.iter().flat_map(|n| n.packet_list()) {
+            let found = output.again(srtp, batch, &mut self.session, sequence);
+            window.publisher_resends += u64::from(found);
+        }
+        match batch.send(self.peer.socket.as_raw_fd()) {
+            Ok(n) => window.send_failures += (batch.len() - n) as u64,
+            Err(_) => window.send_failures += batch.len() as u64,
         }
     }
 
@@ -531,71 +483,37 @@ impl Publisher {
     }
 }
 
-impl Output {
-    #[allow(clippy::too_many_arguments)]
-    fn packet(
-        &mut self,
-        srtp: &Srtp,
-        batch: &mut SendBatch,
-        timestamp: u32,
-        marker: bool,
-        payload: &[u8],
-        stamped: Option<(u64, u32)>,
-        window: &mut Window,
-    ) {
-        let start = batch.buffer().len();
-        let rid = self.rid.as_deref().map(str::as_bytes);
-        let mid = self.mid.as_bytes();
-        let both = [
-            (MID_EXTENSION, mid),
-            (RID_EXTENSION, rid.unwrap_or_default()),
-        ];
-        let extensions = if rid.is_some() { &both[..] } else { &both[..1] };
-        let header = wire::rtp::write(
-            batch.buffer(),
-            marker,
-            self.payload_type,
-            self.sequence as u16,
-            timestamp,
-            self.ssrc,
-            extensions,
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A publisher of one video stream that is given RTCP.
+    pub(in crate::engine) struct Alone(Publisher, SendBatch);
+
+    pub(in crate::engine) fn publisher_of(peer: Peer) -> Alone {
+        let mut output = Output::new(
+            7,
+            VIDEO_PT,
+            90_000,
+            Duration::from_millis(33),
+            VIDEO_MID,
+            None,
+            Some(0),
+            std::sync::Arc::default(),
         );
-        batch.buffer().extend_from_slice(payload);
-        let index = self.stream.sent.load(Ordering::Relaxed);
-        if let Some((sent_ns, age_us)) = stamped {
-            let stamp = Stamp {
-                stream: self.stream.id,
-                sequence: index,
-                sent_ns,
-                age_us,
-            };
-            let at = batch.buffer().len() - STAMP_LEN;
-            batch.buffer()[at..].copy_from_slice(&stamp.encode());
-        }
-        let roc = (self.sequence >> 16) as u32;
-        if !srtp.seal_rtp(batch.buffer(), start, header, roc) {
-            batch.buffer().truncate(start);
-            return;
-        }
-        batch.commit(start, None, None);
-        self.remember(&batch.buffer()[start..]);
-        self.stream.sent.store(index + 1, Ordering::Release);
-        window.sent_packets += 1;
-        window.sent_bytes += (batch.buffer().len() - start) as u64;
-        self.packets = self.packets.wrapping_add(1);
-        self.octets = self.octets.wrapping_add(payload.len() as u32);
-        self.sequence += 1;
+        output.rtx = Some((8, 0));
+        let publisher = Publisher {
+            peer,
+            outputs: vec![output],
+            session: Session::default(),
+            started: None,
+        };
+        Alone(publisher, SendBatch::default())
     }
 
-    fn remember(&mut self, sealed: &[u8]) {
-        let sequence = self.sequence as u16;
-        // The oldest packet's memory serves the newest.
-        let mut bytes = self
-            .history
-            .remove(&sequence.wrapping_sub(HISTORY as u16))
-            .unwrap_or_default();
-        bytes.clear();
-        bytes.extend_from_slice(sealed);
-        self.history.insert(sequence, bytes);
+    impl Alone {
+        pub(in crate::engine) fn take(&mut self, plain: &[u8], window: &mut Window) {
+            self.0.feedback(plain, &mut self.1, window);
+        }
     }
 }

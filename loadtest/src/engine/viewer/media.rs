@@ -1,0 +1,349 @@
+//! What a viewer does with RTP: count by headers, look inside where it must, and
+//! tell which frames a decoder could show.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use webrtc_util::marshal::Unmarshal as _;
+
+use super::{Viewer, When};
+use crate::engine::track::{Medium, Track};
+use crate::engine::{Event, Shared, Streams};
+use crate::measure::line::Arrival;
+use crate::measure::window::Window;
+use crate::media::stamp::Stamp;
+use crate::media::starts_keyframe;
+use crate::signal::offer::TRANSPORT_CC_EXTENSION;
+use crate::wire::rtp::{self as rtp_header, Header};
+
+/// Viewers that do not check everything look into one packet of this many.
+const SAMPLE: i64 = 128;
+
+/// An RTP packet, its payload still sealed.
+struct Packet<'a> {
+    when: When,
+    header: Header,
+    data: &'a mut [u8],
+    /// Our own simulated link loses it.
+    lost: bool,
+}
+
+impl Viewer {
+    pub(super) fn rtp(
+        &mut self,
+        when: When,
+        data: &mut [u8],
+        lost: bool,
+        shared: &Shared,
+        window: &mut Window,
+    ) {
+        let Some(header) = rtp_header::parse(data) else {
+            window.malformed += 1;
+            return;
+        };
+        if self.peer.receive.is_none() {
+            return;
+        }
+        window.received_packets += 1;
+        window.received_bytes += data.len() as u64;
+        if !self.first_packet {
+            self.first_packet = true;
+            let passed = when.kernel_ns.saturating_sub(self.peer.posted_ns);
+            window.first_packet.record_ns(passed);
+        }
+        if lost {
+            window.simulated_losses += 1;
+        } else {
+            self.fed_bytes += data.len() as u64;
+            if let Some(arrivals) = &mut self.arrivals
+                && let Some(&[a, b]) = rtp_header::extension(data, &header, TRANSPORT_CC_EXTENSION)
+            {
+                arrivals.push(u16::from_be_bytes([a, b]), when.seen_ns);
+            }
+        }
+        let packet = Packet {
+            when,
+            header,
+            data,
+            lost,
+        };
+        match header.payload_type {
+            pt if pt == self.formats.video && self.behaviour.video.is_some() => {
+                self.media(Medium::Video, packet, shared, window);
+            }
+            pt if pt == self.formats.audio => self.media(Medium::Audio, packet, shared, window),
+            pt if Some(pt) == self.formats.rtx => self.repair(packet, shared, window),
+            _ => window.malformed += 1,
+        }
+    }
+
+    fn media(&mut self, medium: Medium, packet: Packet<'_>, shared: &Shared, window: &mut Window) {
+        let (header, when) = (packet.header, packet.when);
+        let own_link = self.link.is_some();
+        let track = self.tracks[medium as usize]
+            .get_or_insert_with(|| Track::new(medium, header.ssrc, own_link));
+        let number = track.line.extend(header.sequence);
+        if number < 0 {
+            return;
+        }
+        if packet.lost {
+            if let Arrival::New { skipped } = track.line.lose(number) {
+                track.passed_over(number + 1, skipped + 1, when.now);
+            }
+            return;
+        }
+        // Looked at before the line knows it, so that a repeat is not opened twice.
+        let fresh = !track.line.has(number);
+        track.last_ns = when.kernel_ns;
+        if fresh {
+            track.interarrival(when.seen_ns, header.timestamp);
+        }
+        let own_rtx = self.formats.rtx.is_some() && medium == Medium::Video;
+        track.take(number, header.marker, false, own_rtx, when.now, window);
+        let wanted = self.behaviour.full_check
+            || number % SAMPLE == 0
+            // Whether it is padding only must be known.
+            || header.padding
+            || track.loss.stream().is_none()
+            || medium == Medium::Video && track.frames.needs_keyframe();
+        if fresh && wanted {
+            self.open(medium, number, packet, window);
+        }
+        self.advance(medium, when, shared, window);
+    }
+
+    /// Decrypts a packet and looks at what it carries.
+    fn open(&mut self, medium: Medium, number: i64, packet: Packet<'_>, window: &mut Window) {
+        let Packet {
+            when, header, data, ..
+        } = packet;
+        let (Some(srtp), Some(track)) = (&self.peer.receive, &mut self.tracks[medium as usize])
+        else {
+            return;
+        };
+        let roc = (number >> 16) as u32;
+        let Some(len) = srtp.open_rtp(data, header.len, roc) else {
+            window.not_authentic += 1;
+            return;
+        };
+        window.opened += 1;
+        let Some(payload) = body(&data[..len], &header) else {
+            window.malformed += 1;
+            return;
+        };
+        if payload.is_empty() {
+            window.padding += 1;
+            track.loss.padding();
+            return;
+        }
+        if self.behaviour.full_check && number % SAMPLE == 0 && !agrees(&data[..len], &header) {
+            window.malformed += 1;
+        }
+        if medium == Medium::Video
+            && let Some(codec) = self.behaviour.video
+            && track.frames.needs_keyframe()
+            && starts_keyframe(codec, payload)
+        {
+            track.frames.keyframe_at(number);
+        }
+        if let Some(stamp) = Stamp::decode(payload) {
+            self.stamped(medium, number, when, header.timestamp, stamp, window);
+        }
+    }
+
+    fn stamped(
+        &mut self,
+        medium: Medium,
+        number: i64,
+        when: When,
+        timestamp: u32,
+        stamp: Stamp,
+        window: &mut Window,
+    ) {
+        // What was sent before this viewer was there came from the server's
+        // cache: it has neither delay nor a place in the publisher's line.
+        if stamp.sent_ns < self.connected_ns {
+            return;
+        }
+        let Some(track) = &mut self.tracks[medium as usize] else {
+            return;
+        };
+        let known = track.loss.stream().filter(|s| s.id == stamp.stream);
+        // Only a stream of this run can be one that was switched to.
+        let stream = known
+            .cloned()
+            .or_else(|| STREAMS.with_borrow(|all| all.as_ref().and_then(|s| s.get(stamp.stream))));
+        if let Some(stream) = stream {
+            let line = &track.line;
+            let changed = track.loss.anchor(line, number, stamp.sequence, &stream);
+            window.layer_switches += u64::from(changed && medium == Medium::Video);
+        }
+        window
+            .delay
+            .record_ns(when.kernel_ns.saturating_sub(stamp.sent_ns));
+        track.synchronize(timestamp, &stamp);
+    }
+
+    /// Takes a retransmission (RFC 4588).
+    fn repair(&mut self, packet: Packet<'_>, shared: &Shared, window: &mut Window) {
+        let Packet {
+            when,
+            header,
+            data,
+            lost,
+        } = packet;
+        let number = match self.rtx_highest {
+            None => i64::from(header.sequence),
+            Some(h) => h + i64::from(header.sequence.wrapping_sub(h as u16) as i16),
+        };
+        self.rtx_highest = Some(self.rtx_highest.unwrap_or(number).max(number));
+        if lost {
+            return;
+        }
+        let Some(srtp) = &self.peer.receive else {
+            return;
+        };
+        let roc = (number.max(0) >> 16) as u32;
+        let Some(len) = srtp.open_rtp(data, header.len, roc) else {
+            window.not_authentic += 1;
+            return;
+        };
+        // The original sequence number goes before the payload (RFC 4588 §4). One
+        // of padding only carries none: servers probe with such.
+        let Some([a, b, payload @ ..]) = body(&data[..len], &header) else {
+            window.padding += 1;
+            return;
+        };
+        window.retransmissions += 1;
+        let Some(track) = &mut self.tracks[Medium::Video as usize] else {
+            return;
+        };
+        let number = track.line.extend(u16::from_be_bytes([*a, *b]));
+        if number < 0 {
+            return;
+        }
+        let arrival = track.take(number, header.marker, true, true, when.now, window);
+        if matches!(arrival, Arrival::New { .. } | Arrival::Late) {
+            if let Some(codec) = self.behaviour.video
+                && track.frames.needs_keyframe()
+                && starts_keyframe(codec, payload)
+            {
+                track.frames.keyframe_at(number);
+            }
+            // Only where every packet's delay counts, or repairs would weigh too much;
+            // and not where our own link made it necessary.
+            if self.behaviour.full_check
+                && self.link.is_none()
+                && let Some(stamp) = Stamp::decode(payload)
+            {
+                self.stamped(Medium::Video, number, when, header.timestamp, stamp, window);
+            }
+        }
+        self.advance(Medium::Video, when, shared, window);
+    }
+
+    /// Counts the frames that are complete now, and the gap before them.
+    fn advance(&mut self, medium: Medium, when: When, shared: &Shared, window: &mut Window) {
+        let Some(track) = &mut self.tracks[medium as usize] else {
+            return;
+        };
+        let now_ns = when.seen_ns;
+        let complete = match medium {
+            Medium::Video => track.frames.advance(&track.line, now_ns),
+            // Every packet of sound is decodable, but it makes no picture.
+            Medium::Audio => u32::from(self.behaviour.video.is_none()),
+        };
+        if complete == 0 {
+            return;
+        }
+        window.frames += u64::from(complete);
+        if self.decoded {
+            let gap = now_ns.saturating_sub(track.last_frame_ns);
+            if gap > self.behaviour.freeze_ns {
+                let late = track
+                    .loss
+                    .stream()
+                    .map_or(0, |s| s.late_ns.load(Ordering::Acquire));
+                if self.link.is_some() {
+                    window.link_freezes += 1;
+                } else if late > track.last_frame_ns || self.drops > self.drops_at_frame {
+                    window.own_freezes += 1;
+                } else {
+                    window.freezes += 1;
+                }
+            }
+            if self.link.is_none() {
+                window.longest_gap_ns = window.longest_gap_ns.max(gap);
+            }
+        } else {
+            self.decoded = true;
+            let passed = now_ns.saturating_sub(self.peer.posted_ns);
+            window.join.record_ns(passed);
+            let _ = shared.events.send(Event::Decoded(self.peer.id));
+        }
+        track.last_frame_ns = track.last_frame_ns.max(now_ns);
+        self.drops_at_frame = self.drops;
+    }
+}
+
+/// The payload of a plain packet without its padding (RFC 3550 §5.1); `None` when
+/// there is more padding than payload.
+fn body<'a>(packet: &'a [u8], header: &Header) -> Option<&'a [u8]> {
+    let payload = packet.get(header.len..)?;
+    if !header.padding {
+        return Some(payload);
+    }
+    let padding = usize::from(*payload.last()?);
+    payload.get(..payload.len().checked_sub(padding)?)
+}
+
+/// A second opinion on the header, by the `rtp` crate.
+fn agrees(packet: &[u8], ours: &Header) -> bool {
+    let Ok(theirs) = rtp::header::Header::unmarshal(&mut &*packet) else {
+        return false;
+    };
+    theirs.sequence_number == ours.sequence
+        && theirs.timestamp == ours.timestamp
+        && theirs.ssrc == ours.ssrc
+        && theirs.marker == ours.marker
+        && theirs.payload_type == ours.payload_type
+}
+
+thread_local! {
+    /// The run's streams, for the rare packet that starts a new anchor.
+    static STREAMS: std::cell::RefCell<Option<Arc<Streams>>> =
+        const { std::cell::RefCell::new(None) };
+}
+
+/// Gives this thread the run's streams.
+pub(in crate::engine) fn use_streams(streams: Arc<Streams>) {
+    STREAMS.set(Some(streams));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_is_no_payload() {
+        let header = |padding| Header {
+            marker: false,
+            padding,
+            payload_type: 96,
+            sequence: 1,
+            timestamp: 2,
+            ssrc: 3,
+            len: 12,
+        };
+        let mut packet = vec![0; 12];
+        assert_eq!(body(&packet, &header(false)), Some(&[][..]));
+        assert_eq!(body(&packet, &header(true)), None);
+        packet.extend_from_slice(&[9, 8, 0, 2]);
+        assert_eq!(body(&packet, &header(true)), Some(&[9, 8][..]));
+        assert_eq!(body(&packet, &header(false)), Some(&[9, 8, 0, 2][..]));
+        packet[15] = 4;
+        assert_eq!(body(&packet, &header(true)), Some(&[][..]));
+        packet[15] = 5;
+        assert_eq!(body(&packet, &header(true)), None);
+    }
+}
