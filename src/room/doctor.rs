@@ -57,6 +57,8 @@ pub struct Remedy {
     pub ffmpeg: &'static str,
     /// GStreamer.
     pub gstreamer: &'static str,
+    /// A browser's publish page.
+    pub browser: &'static str,
 }
 
 /// One thing that is wrong.
@@ -323,48 +325,56 @@ const NO_B_FRAMES: Remedy = Remedy {
     obs: "Settings → Output → Advanced → Streaming: B-frames 0 (x264: x264 options bframes=0, or tune zerolatency).",
     ffmpeg: "-bf 0 (with libx264 also -tune zerolatency or -profile:v baseline).",
     gstreamer: "x264enc bframes=0 tune=zerolatency; nvh264enc bframes=0; vah264enc b-frames=0.",
+    browser: "Choose another codec: browsers make no B-frames by themselves.",
 };
 
 const REPEAT_HEADERS: Remedy = Remedy {
     obs: "Use x264 or another hardware encoder; x264 options: repeat-headers=1.",
     ffmpeg: "-bsf:v dump_extra=freq=keyframe, or -x264-params repeat-headers=1.",
     gstreamer: "h264parse config-interval=-1, or rtph264pay config-interval=-1.",
+    browser: "Choose another codec, or update the browser.",
 };
 
 const SHORT_INTERVAL: Remedy = Remedy {
     obs: "Settings → Output → Keyframe Interval: 2 s (0 leaves it to the encoder, up to 250 pictures).",
     ffmpeg: "-g 60 at 30 pictures a second: two seconds' worth of pictures.",
     gstreamer: "x264enc key-int-max=60; vp8enc keyframe-max-dist=60.",
+    browser: "Reload the page: browsers make keyframes when they are asked for one.",
 };
 
 const WITH_REPAIR: Remedy = Remedy {
     obs: "OBS 30 or newer offers NACK by itself; another plug-in or an old version does not.",
     ffmpeg: "FFmpeg 8.1 or newer answers NACKs (-f whip); older ones do not.",
     gstreamer: "whipclientsink repairs by itself; with webrtcbin set do-nack=true on the transceiver.",
+    browser: "Update the browser.",
 };
 
 const STEADY_CLOCK: Remedy = Remedy {
     obs: "Settings → Audio: 48 kHz, as the devices in the system's settings; Settings → Video: a whole frame rate.",
     ffmpeg: "-re before a file's -i, without -readrate; for devices -use_wallclock_as_timestamps 1.",
     gstreamer: "is-live=true and do-timestamp=true on sources; no sync=false behind files.",
+    browser: "Choose another microphone or camera; a slow computer shows as a clock that runs off.",
 };
 
 const BETTER_UPLINK: Remedy = Remedy {
     obs: "A lower bitrate (Settings → Output), a cable in place of wireless, nothing else uploading.",
     ffmpeg: "A lower -b:v with -maxrate and -bufsize of the same size; a cable in place of wireless.",
     gstreamer: "A lower bitrate= on the encoder, or whipclientsink with congestion-control=gcc.",
+    browser: "Choose a lower bitrate, a cable in place of wireless, nothing else uploading.",
 };
 
 const EVEN_PACE: Remedy = Remedy {
     obs: "View → Stats: when frames are missed or skipped, choose a faster preset, a smaller picture or a hardware encoder; else a cable in place of wireless.",
     ffmpeg: "-re before a file's -i; -preset veryfast or faster when speed= is below 1; a cable in place of wireless.",
     gstreamer: "A faster speed-preset=, is-live=true on sources, queues between source and encoder.",
+    browser: "Close other programs and tabs, choose a smaller picture or a lower frame rate.",
 };
 
 const ALL_LAYERS: Remedy = Remedy {
     obs: "Settings → Stream → Simulcast: as many layers as computer and uplink carry; View → Stats shows overload.",
     ffmpeg: "FFmpeg publishes one layer: offer no simulcast.",
     gstreamer: "One encoder branch for every rid that the offer names.",
+    browser: "Browsers stop layers that computer or uplink do not carry: choose a smaller picture, or switch simulcast off.",
 };
 
 #[cfg(test)]

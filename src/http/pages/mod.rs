@@ -24,8 +24,8 @@ macro_rules! assets {
 
 /// Every file of `assets/`.
 const ASSETS: &[(&str, &[u8])] = assets! {
-    "capture.js" "common.js" "favicon.svg" "index.html" "index.js" "pattern.js" "player.js"
-    "publish.html" "publish.js" "sdp.js" "stats.js" "ticker.js" "watch.html" "watch.js" "weir.css"
+    "capture.js" "common.js" "doctor.js" "favicon.svg" "index.html" "index.js" "pattern.js" "player.js"
+    "publish.html" "publish.js" "quality.js" "sdp.js" "stats.js" "ticker.js" "watch.html" "watch.js" "weir.css"
     "whip-whep.js"
 };
 

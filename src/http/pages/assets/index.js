@@ -1,6 +1,7 @@
 // The start page: live rooms, and how to publish.
 
 import { announce, byId, copyButton, el, icon, linesText, pathOf, pollRooms, problemNote, setText, setToken, token } from './common.js';
+import { findingList, keptDetails } from './doctor.js';
 import { bitrateText, codecLabel } from './stats.js';
 
 const weir = { page: 'index', state: 'loading', rooms: [], problem: null };
@@ -134,6 +135,20 @@ function summary(live) {
   return { codecs: [...codecs], height, bitrate };
 }
 
+/** What is wrong with a room's publishers; null when all do well. */
+function problems(live) {
+  const sick = (live.participants ?? []).filter((someone) => someone.findings?.length > 0);
+  if (sick.length === 0) return null;
+  const count = sick.reduce((sum, someone) => sum + someone.findings.length, 0);
+  const worst = sick.some((someone) => someone.findings.some((finding) => finding.severity === 'error')) ? 'bad' : 'warn';
+  return keptDetails(live.name,
+    el('span', { class: `pill ${worst}` }, `${count} ${count === 1 ? 'problem' : 'problems'} at the source`),
+    sick.map((someone) => [
+      sick.length > 1 ? el('p', { class: 'hint' }, someone.identity) : null,
+      findingList(someone.findings, `${live.name}/${someone.identity}`),
+    ]).flat());
+}
+
 function roomCard(live) {
   const people = live.participants ?? [];
   const { codecs, height, bitrate } = summary(live);
@@ -147,6 +162,7 @@ function roomCard(live) {
     el('p', { class: 'names' }, names.length > 0 ? names.join(', ') : 'Nobody publishes yet'),
     el('p', { class: 'chips' },
       [...codecs, linesText(height), bitrate > 0 ? bitrateText(bitrate) : ''].filter(Boolean).map((text) => el('span', { class: 'chip' }, text))),
+    problems(live),
     el('div', { class: 'row' },
       el('span', { class: 'hint viewers' }, icon('eye'), `${viewers} ${viewers === 1 ? 'viewer' : 'viewers'}`),
       el('span', { class: 'actions' },
@@ -164,6 +180,7 @@ const poll = pollRooms(2000, (rooms) => {
   shown = now;
   // A card is replaced only when it changed, and keyboard focus stays on its room.
   const focused = document.activeElement?.closest?.('#rooms > li')?.dataset.room;
+  const summary = document.activeElement?.dataset?.name;
   const old = new Map([...byId('rooms').children].map((card) => [card.dataset.shown, card]));
   byId('rooms').replaceChildren(...live.map((one) => {
     const text = JSON.stringify(one);
@@ -173,7 +190,11 @@ const poll = pollRooms(2000, (rooms) => {
     return card;
   }));
   if (live.length === 0) byId('rooms').append(el('li', { class: 'empty' }, 'Publish something, and it shows up here.'));
-  if (focused !== undefined) byId('rooms').querySelector(`[data-room="${CSS.escape(focused)}"] a`)?.focus();
+  if (focused !== undefined) {
+    const card = byId('rooms').querySelector(`[data-room="${CSS.escape(focused)}"]`);
+    const same = summary === undefined ? null : [...card?.querySelectorAll('summary') ?? []].find((one) => one.dataset.name === summary);
+    (same ?? card?.querySelector('a'))?.focus();
+  }
 }, (problem) => {
   Object.assign(weir, { state: problem.needsToken ? 'refused' : 'failed', problem });
   setText(byId('rooms-state'), problem.needsToken ? 'Not shown' : 'Not reachable');

@@ -2,12 +2,17 @@
 
 import { el, icon, linesText, problemNote, setText, token } from './common.js';
 import { readPattern } from './pattern.js';
+import { QualityMenu } from './quality.js';
 import { withOpusParameters } from './sdp.js';
 import { bitrateText, codecLabel, fpsText, msText, shareText, sizeText, StatsReader } from './stats.js';
 import { Keeper, Problem } from './whip-whep.js';
 
 const EVENTS = 'urn:ietf:params:whep:ext:core:server-sent-events';
-const WANTED_EVENTS = ['active', 'inactive', 'viewercount'];
+/** Events of this server beside the draft's. */
+const OWN_EVENTS = 'urn:weir:whep:events';
+const WANTED_EVENTS = ['active', 'inactive', 'layers', 'viewercount', 'quality'];
+/** These reasons concern the picture alone: sound that arrives does not end them. */
+const PICTURE_REASONS = ['codec', 'bandwidth', 'keyframe'];
 /** No packet for this long: the publisher has stopped. */
 const SILENT_MS = 2500;
 
@@ -91,6 +96,7 @@ export class Player extends EventTarget {
   /** Ends the session. */
   async stop(options) {
     clearInterval(this.#timer);
+    this.quality.close();
     this.#closeEvents();
     const ended = this.#keeper.stop(options);
     this.#set('stopped');
@@ -119,6 +125,7 @@ export class Player extends EventTarget {
     this.sessions += 1;
     this.#mediaAt = 0;
     this.#closeEvents();
+    this.quality.open(this.#keeper.session);
     this.#subscribe(this.#keeper.session);
   }
 
@@ -126,7 +133,7 @@ export class Player extends EventTarget {
   async #subscribe(session) {
     const link = session.links.find((one) => one.rel === EVENTS);
     if (!link || !session.url || !('EventSource' in window)) return;
-    const offered = link.events?.split(/[\s,]+/) ?? WANTED_EVENTS;
+    const offered = session.links.filter((one) => [EVENTS, OWN_EVENTS].includes(one.rel)).flatMap((one) => one.events?.split(/[\s,]+/) ?? WANTED_EVENTS);
     const url = new URL(link.target, session.url);
     try {
       const response = await fetch(url, {
@@ -145,7 +152,9 @@ export class Player extends EventTarget {
         this.#update();
       });
       on('active', () => { this.#inactive = null; });
-      on('inactive', (body) => { this.#inactive = body; this.#busyTicks = 0; });
+      on('inactive', (body) => { this.#inactive = { ...body, since: Date.now() }; this.#busyTicks = 0; });
+      on('layers', (body) => { this.quality.layers(body); });
+      on('quality', (body) => { this.quality.quality(body); });
       on('viewercount', (body) => {
         this.viewers = body.viewercount ?? body.count ?? null;
         this.dispatchEvent(new Event('viewers'));
@@ -176,9 +185,10 @@ export class Player extends EventTarget {
     const arrived = this.stats.inbound.some((row) => row.arrived > 0);
     if (arrived) this.#mediaAt = Date.now();
     // A missed `active` must not hide a picture that is there.
-    this.#busyTicks = (this.#inactive?.reason === 'codec' ? video?.arrived > 0 : arrived) ? this.#busyTicks + 1 : 0;
+    this.#busyTicks = (PICTURE_REASONS.includes(this.#inactive?.reason) ? video?.arrived > 0 : arrived) ? this.#busyTicks + 1 : 0;
     if (this.#inactive && this.#busyTicks > 1) this.#inactive = null;
     this.#update();
+    if (this.#inactive?.reason === 'keyframe') this.#showState(); // its words count seconds
     this.#showStats();
   }
 
@@ -218,12 +228,14 @@ export class Player extends EventTarget {
     const state = el('span', { class: 'pill', role: 'status', 'aria-live': 'polite' });
     const message = el('div', { class: 'message' });
     const mute = el('button', { type: 'button', class: 'round', onclick: () => { this.muted = !this.muted; this.dispatchEvent(new Event('mute')); } });
+    /** The quality menu. */
+    this.quality = new QualityMenu(this.video, label);
     const full = el('button', { type: 'button', class: 'round', 'aria-label': 'Full screen', onclick: () => this.#fullScreen() }, icon('full'));
     const screen = el('div', { class: 'screen' },
       this.video,
       message,
       el('p', { class: 'badge' }, state, label ? el('span', { class: 'pill name' }, label) : null),
-      el('div', { class: 'controls' }, mute, full));
+      el('div', { class: 'controls' }, this.quality.node, mute, full));
     const summary = el('summary', {}, el('span', { class: 'summary' }));
     const facts = el('dl', { class: 'facts' });
     this.node = el('figure', { class: 'player' }, screen, el('figcaption', {}, el('details', { open: details }, summary, facts)));
@@ -266,12 +278,37 @@ export class Player extends EventTarget {
     this.node.dataset.state = this.state;
     const notes = {
       connecting: [el('span', { class: 'spinner', 'aria-hidden': 'true' }), el('p', {}, 'Connecting…')],
-      waiting: [el('span', { class: 'pulse', 'aria-hidden': 'true' }), el('p', {}, this.#played ? 'The publisher has stopped for now.' : 'Nobody is publishing yet.'), el('p', { class: 'hint' }, this.#played ? 'The picture comes back by itself.' : 'The picture starts by itself.')],
+      waiting: [el('span', { class: 'pulse', 'aria-hidden': 'true' }), ...this.#whyWaiting().map((text, at) => el('p', { class: at > 0 ? 'hint' : '' }, text))],
       recovering: [el('span', { class: 'spinner', 'aria-hidden': 'true' })],
     };
     message.replaceChildren(...(this.problem
       ? [problemNote(this.problem, { onToken: () => { this.#keeper.start(); } })]
       : notes[this.state] ?? []));
+  }
+
+  /** Why no picture comes, and what will become of it. */
+  #whyWaiting() {
+    const { reason, since, seconds } = this.#inactive ?? {};
+    if (reason === 'keyframe') {
+      const waited = Math.round((seconds ?? 0) + (Date.now() - since) / 1000);
+      return [
+        `Waiting for the publisher’s keyframe${waited > 0 ? `, for ${waited} s so far` : ''}.`,
+        'A picture can only start with one. The server has asked for it; some encoders send them at their own pace.',
+      ];
+    }
+    if (reason === 'bandwidth') return ['The connection is too slow for the picture.', 'The sound goes on; the picture comes back by itself.'];
+    return this.#played
+      ? ['The publisher has stopped for now.', 'The picture comes back by itself.']
+      : ['Nobody is publishing yet.', 'The picture starts by itself.'];
+  }
+
+  /** The layer that flows, as the server tells. */
+  #layerText() {
+    const { slot } = this.quality;
+    if (!slot || slot.spatialLayerId === null) return '–';
+    const rid = slot.rid === null ? '' : `${slot.rid} · `;
+    const numbers = slot.spatialLayerId || slot.temporalLayerId ? ` · S${slot.spatialLayerId} T${slot.temporalLayerId}` : '';
+    return `${rid}${sizeText(slot)}${numbers}${slot.automatic ? '' : ' (chosen)'}`;
   }
 
   #showStats() {
@@ -289,6 +326,8 @@ export class Player extends EventTarget {
       ['Bitrate', this.stats ? bitrateText(total) : '–'],
       ['Video codec', codecLabel(video?.codec)],
       ['Sound codec', audio?.packets ? codecLabel(audio.codec) : '–'],
+      ['Layer', this.#layerText()],
+      ['Connection carries', this.quality.slot && this.quality.estimate === null ? 'no limit known' : bitrateText(this.quality.estimate)],
       ['Round trip', msText(this.stats?.rtt)],
       ['Loss', shareText(video?.loss ?? audio?.loss)],
       ['Jitter buffer', msText(video?.buffer ?? audio?.buffer)],

@@ -1,6 +1,7 @@
 // The publish page: choose a source, send it by WHIP, show what is really sent.
 
 import { announce, api, byId, copyButton, el, pathOf, place, problemNote, setText, token } from './common.js';
+import { findingList } from './doctor.js';
 import { devices, encodings, onlyCodec, open, sendableCodecs } from './capture.js';
 import { withOpusParameters } from './sdp.js';
 import { bitrateText, codecLabel, fpsText, msText, shareText, sizeText, StatsReader } from './stats.js';
@@ -18,15 +19,16 @@ let keeper = null;
 let source = null;
 let reader = null;
 let statsTimer = 0;
+let doctorTimer = 0;
 let liveSince = 0;
 let closedAt = 0;
 
 /**
  * For tests and the console. `state` is one of idle, starting, connecting, live, recovering, retrying, refused, ended, failed.
- * `sending` is camera, screen or pattern; `stats` is what `StatsReader.read` gave last; `counter` is the newest frame of the test pattern.
+ * `findings` is what the server's doctor said last. `sending` is camera, screen or pattern; `stats` is what `StatsReader.read` gave last; `counter` is the newest frame of the test pattern.
  */
 const weir = {
-  page: 'publish', room, participant, state: 'idle', problem: null, stats: null, sending: null, start, stop,
+  page: 'publish', room, participant, state: 'idle', problem: null, stats: null, findings: null, sending: null, start, stop,
   get pc() { return keeper?.session?.pc ?? null; },
   get session() { return keeper?.session ?? null; },
   get counter() { return source?.pattern?.counter ?? null; },
@@ -132,6 +134,7 @@ async function start() {
   showSettings();
   showMutes();
   statsTimer = setInterval(readStats, 1000);
+  doctorTimer = setInterval(askDoctor, 3000);
 }
 
 function useSource(chosen) {
@@ -185,6 +188,8 @@ async function stop(options) {
 
 function release() {
   clearInterval(statsTimer);
+  clearInterval(doctorTimer);
+  showDoctor(null);
   for (const track of source?.stream.getTracks() ?? []) track.stop();
   source?.pattern?.stop();
   source = null;
@@ -309,6 +314,33 @@ function showMutes() {
       showMutes();
     };
   }
+}
+
+/** What the server's doctor says; nothing where the token may not see the room. */
+async function askDoctor() {
+  if (weir.state !== 'live') { showDoctor(null); return; }
+  try {
+    const { rooms = [] } = await api('/api/rooms');
+    const here = rooms.find((one) => one.name === room)?.participants ?? [];
+    const mine = participant ? here.find((one) => one.identity === participant) : here.find((one) => weir.session?.url?.includes(`/session/${one.session}`));
+    weir.findings = mine?.findings ?? null;
+    showDoctor(weir.findings);
+  } catch {
+    showDoctor(null);
+  }
+}
+
+function showDoctor(findings) {
+  const box = byId('doctor');
+  box.hidden = !findings;
+  const text = JSON.stringify(findings);
+  if (!findings || box.dataset.shown === text) return;
+  box.dataset.shown = text;
+  const focused = document.activeElement?.dataset?.name;
+  byId('doctor-list').replaceChildren(findings.length > 0
+    ? findingList(findings, 'me', ['browser'])
+    : el('p', { class: 'hint' }, 'The server finds nothing wrong with what you send.'));
+  if (focused) [...box.querySelectorAll('summary')].find((one) => one.dataset.name === focused)?.focus();
 }
 
 async function readStats() {
