@@ -18,4 +18,4 @@ pub use load::{Loader, env_name, keys};
 pub use sections::{
     Announce, Auth, Config, Http, Limits, Log, Metrics, Rooms, StreamKey, Tcp, Udp, Whep,
 };
-pub use types::{Announced, AuthMode, Limit, LogFormat, Network, Secret};
+pub use types::{Announced, AuthMode, CounterOffers, Limit, LogFormat, Network, Secret};

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ice::IceServer;
 use super::types::{
-    Announced, AuthMode, Limit, LogFormat, Network, Secret, duration, listen_address,
+    Announced, AuthMode, CounterOffers, Limit, LogFormat, Network, Secret, duration, listen_address,
 };
 
 /// The whole configuration, as a [`Loader`](super::Loader) makes it.
@@ -264,6 +264,8 @@ pub struct Whep {
     pub video_slots: u8,
     /// Audio sections that a viewer of a room gets of those it offers.
     pub audio_slots: u8,
+    /// When a viewer's offer is met with an offer of our own (406).
+    pub counter_offer: CounterOffers,
 }
 
 impl Default for Whep {
@@ -272,6 +274,7 @@ impl Default for Whep {
             wait_for_publisher: true,
             video_slots: 9,
             audio_slots: 3,
+            counter_offer: CounterOffers::Off,
         }
     }
 }

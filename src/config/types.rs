@@ -98,6 +98,18 @@ pub enum AuthMode {
     Token,
 }
 
+/// When a viewer's offer is met with an offer of our own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CounterOffers {
+    /// Never.
+    Off,
+    /// When it has no codec that is published.
+    Mismatch,
+    /// Always.
+    Always,
+}
+
 /// The form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

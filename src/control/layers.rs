@@ -6,14 +6,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
-use tokio::sync::oneshot;
 
 use super::error::ControlError;
 use super::messages::{
     Command, EncodingSnapshot, LayerSnapshot, LayerWish, PublisherSnapshot, SlotSnapshot,
     TrackSnapshot, ViewerSnapshot,
 };
-use super::pending::Waiting;
 use super::session::Session;
 use super::{Control, open_key};
 use crate::units::MediaKind;
@@ -217,23 +215,13 @@ impl Control {
         wish: LayerWish,
     ) -> Result<(), ControlError> {
         let key = open_key(session)?;
-        let (tell, told) = oneshot::channel();
-        let request = self
-            .0
-            .pending
-            .insert(Waiting::Layers { tell })
-            .ok_or(ControlError::Overloaded("too many requests are under way"))?;
-        let command = Command::ChooseLayers {
+        self.ask(key, |request| Command::ChooseLayers {
             request,
             key,
             mid,
             wish,
-        };
-        if let Err(full) = self.send(key.worker, command) {
-            self.0.pending.take(request);
-            return Err(full);
-        }
-        Ok(self.0.reply(request, told).await??)
+        })
+        .await
     }
 
     /// Tries again to give a viewer the layer that it asked for when there was

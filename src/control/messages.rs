@@ -73,6 +73,17 @@ pub enum Command {
         /// Why, for the event and the log.
         reason: CloseReason,
     },
+    /// A viewer's answer to the offer that it was made: its session begins.
+    /// Answered by [`Reply::Answered`] or [`Reply::Refused`].
+    Answer {
+        /// Whom to answer.
+        request: RequestId,
+        /// The viewing session.
+        key: SessionKey,
+        /// What was agreed on, instead of what it was opened with; its sections
+        /// are some of those.
+        negotiated: Box<Negotiated>,
+    },
     /// What a viewer wants of one of its slots; answered by [`Reply::LayersChosen`] or [`Reply::Refused`].
     ChooseLayers {
         /// Whom to answer.
@@ -191,6 +202,8 @@ pub enum Reply {
     },
     /// Totals and rooms.
     Snapshot(Box<WorkerSnapshot>),
+    /// The viewer may connect.
+    Answered,
     /// The wish is noted; the switch comes with the next frame that allows it.
     LayersChosen,
     /// The command was not carried out.

@@ -7,6 +7,7 @@
 //! always seen in the worker's own order.
 
 pub mod announce;
+mod counter;
 mod error;
 pub mod events;
 mod id;
@@ -54,7 +55,7 @@ use snapshots::Snapshots;
 
 use crate::config::{Config, Limit};
 use crate::peer::negotiate::{AnswerContext, IceCredentials, RemoteCandidate};
-use crate::units::{RoomId, SessionKey, WorkerId};
+use crate::units::{RequestId, RoomId, SessionKey, WorkerId};
 
 /// How long a worker may take to answer by default. It answers within a turn of its
 /// loop (milliseconds); a client waits 5 s (FFmpeg) to 8 s (OBS) for its answer.
@@ -312,12 +313,31 @@ impl Control {
 
     /// Whether what a viewer asked to watch is published now.
     pub fn watches_somebody(&self, session: &Session) -> bool {
-        self.0.rooms().has_publisher(session)
+        self.0.rooms().watched(session).is_some()
     }
 
     /// Ends an event stream; false when there is none of that name.
     pub fn unsubscribe(&self, session: &Session, id: &str) -> bool {
         events::unsubscribe(session, id)
+    }
+
+    /// Sends a command that is answered by done or refused, and waits for it.
+    async fn ask(
+        &self,
+        key: SessionKey,
+        command: impl FnOnce(RequestId) -> Command,
+    ) -> Result<(), ControlError> {
+        let (tell, told) = oneshot::channel();
+        let request = self
+            .0
+            .pending
+            .insert(Waiting::Done { tell })
+            .ok_or(ControlError::Overloaded("too many requests are under way"))?;
+        if let Err(full) = self.send(key.worker, command(request)) {
+            self.0.pending.take(request);
+            return Err(full);
+        }
+        Ok(self.0.reply(request, told).await??)
     }
 
     fn send(&self, worker: WorkerId, command: Command) -> Result<(), ControlError> {
@@ -343,7 +363,7 @@ impl Inner {
     /// Waits for a reply and gives the request up when none comes in time.
     async fn reply<T>(
         &self,
-        request: crate::units::RequestId,
+        request: RequestId,
         mut told: oneshot::Receiver<T>,
     ) -> Result<T, ControlError> {
         let late = ControlError::Overloaded("a worker did not answer in time");

@@ -144,11 +144,7 @@ impl Control {
         let id = SessionId::random()?;
         let tag = EntityTag::random()?;
         inner.admit()?;
-        let want = match &request.join {
-            Join::Publish(identity) => Want::Publish(identity),
-            Join::View(None) => Want::ViewRoom,
-            Join::View(Some(identity)) => Want::ViewParticipant(identity),
-        };
+        let want = Want::of(&request.join);
         let joined = inner
             .rooms()
             .join(&request.room, want, request.may_create, Instant::now())
@@ -217,7 +213,10 @@ impl Control {
 ///
 /// Until media has arrived, a publisher may send anything that it negotiated.
 /// A kind that only one of the two has is no mismatch.
-fn check_codecs(publisher: &SessionCodecs, viewer: &SessionCodecs) -> Result<(), ControlError> {
+pub(super) fn check_codecs(
+    publisher: &SessionCodecs,
+    viewer: &SessionCodecs,
+) -> Result<(), ControlError> {
     for kind in [MediaKind::Video, MediaKind::Audio] {
         let publishes = publisher.kind(kind).possible();
         let offered = &viewer.kind(kind).negotiated;

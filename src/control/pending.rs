@@ -35,8 +35,8 @@ pub(super) enum Waiting {
         tag: EntityTag,
         tell: oneshot::Sender<Result<IceCredentials, Refusal>>,
     },
-    /// A choice of layers.
-    Layers {
+    /// A choice of layers, or the answer to an offer of ours.
+    Done {
         tell: oneshot::Sender<Result<(), Refusal>>,
     },
     /// A snapshot.

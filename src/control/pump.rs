@@ -142,10 +142,10 @@ impl Control {
                 let _ = tell.send(Ok(ice));
             }
             (Some(Waiting::Restart { tell, .. }), reply) => refuse(tell, reply),
-            (Some(Waiting::Layers { tell }), Reply::LayersChosen) => {
+            (Some(Waiting::Done { tell }), Reply::LayersChosen | Reply::Answered) => {
                 let _ = tell.send(Ok(()));
             }
-            (Some(Waiting::Layers { tell }), reply) => refuse(tell, reply),
+            (Some(Waiting::Done { tell }), reply) => refuse(tell, reply),
             (Some(Waiting::Snapshot { tell }), Reply::Snapshot(snapshot)) => {
                 let _ = tell.send(snapshot);
             }

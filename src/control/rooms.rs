@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::error::ControlError;
 use super::messages::{SessionRole, ViewTarget};
+use super::open::Join;
 use super::session::Session;
 use crate::units::{ParticipantId, RoomId, WorkerId};
 use room::{Participant, Publisher, Room, worker_of};
@@ -55,6 +56,17 @@ pub enum Want<'a> {
     ViewRoom,
     /// Watch this identity.
     ViewParticipant(&'a str),
+}
+
+impl<'a> Want<'a> {
+    /// What a request to join wants.
+    pub fn of(join: &'a Join) -> Self {
+        match join {
+            Join::Publish(identity) => Self::Publish(identity),
+            Join::View(None) => Self::ViewRoom,
+            Join::View(Some(identity)) => Self::ViewParticipant(identity),
+        }
+    }
 }
 
 /// A place in a room, held for a session that is about to open.
@@ -291,13 +303,18 @@ impl Rooms {
         }
     }
 
-    /// Whether what a viewer asked to watch is published now.
-    pub fn has_publisher(&self, session: &Session) -> bool {
+    /// Who publishes what a viewer asked to watch.
+    pub fn watched(&self, session: &Session) -> Option<Arc<Session>> {
         let want = match &session.identity {
             Some(identity) => Want::ViewParticipant(identity),
             None => Want::ViewRoom,
         };
-        self.publisher_of(&session.room_name, &want).is_some()
+        self.publisher_of(&session.room_name, &want)
+    }
+
+    /// Who would be seen by whoever joins so.
+    pub fn published(&self, room: &str, join: &Join) -> Option<Arc<Session>> {
+        self.publisher_of(room, &Want::of(join))
     }
 
     /// The session is open on its worker. Returns the publisher that it takes over.

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::id::{EntityTag, SessionId};
 use super::messages::{CloseReason, InactiveReason, LayerWish, SessionRole};
 use crate::codec::Codec;
-use crate::peer::negotiate::{Direction, IceCredentials, Negotiated};
+use crate::peer::negotiate::{CounterOffer, Direction, IceCredentials, Negotiated};
 use crate::units::{MediaKind, ParticipantId, RoomId, SessionKey};
 
 /// How many former ICE generations of the peer are remembered, so that a
@@ -115,6 +115,8 @@ struct State {
     was_active: bool,
     /// A layer that it asked for before its publisher was there.
     early_wish: Option<(Arc<str>, LayerWish)>,
+    /// The offer of ours that it has not answered yet.
+    counter_offer: Option<Arc<CounterOffer>>,
     /// Counts the session of its address.
     guard: Option<super::limits::SessionGuard>,
 }
@@ -147,8 +149,8 @@ pub struct Session {
     layers: watch::Sender<u64>,
     /// Who is in which slot of a room's viewer, as told last.
     slots: watch::Sender<Slots>,
-    /// One ICE restart at a time.
-    pub(super) restarting: tokio::sync::Mutex<()>,
+    /// One ICE restart, or one answer to an offer of ours, at a time.
+    pub(crate) restarting: tokio::sync::Mutex<()>,
 }
 
 impl Session {
@@ -188,6 +190,7 @@ impl Session {
                 streams: Vec::new(),
                 was_active: false,
                 early_wish: None,
+                counter_offer: None,
                 guard: request.guard.take(),
             }),
             activity: watch::Sender::new(Activity::Unknown),
@@ -353,6 +356,23 @@ impl Session {
     /// Who is in which slot, and its changes.
     pub fn slots(&self) -> watch::Receiver<Slots> {
         self.slots.subscribe()
+    }
+
+    /// The offer of ours that it has not answered yet.
+    pub fn counter_offer(&self) -> Option<Arc<CounterOffer>> {
+        self.state().counter_offer.clone()
+    }
+
+    pub(super) fn set_counter_offer(&self, offer: Option<Arc<CounterOffer>>) {
+        self.state().counter_offer = offer;
+    }
+
+    /// The peer answered our offer.
+    pub(super) fn answered(&self, remote: IceCredentials, codecs: SessionCodecs) {
+        let mut state = self.state();
+        state.counter_offer = None;
+        state.ice.remote = remote;
+        state.codecs = codecs;
     }
 
     /// Works on the session's event streams.

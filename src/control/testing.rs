@@ -119,6 +119,10 @@ impl CommandSink for FakeWorker {
             (Command::Snapshot { request }, _) => {
                 reply(request, Reply::Snapshot(Box::<WorkerSnapshot>::default()));
             }
+            (Command::Answer { request, .. }, Mood::Refusing(refusal)) => {
+                reply(request, Reply::Refused(refusal));
+            }
+            (Command::Answer { request, .. }, _) => reply(request, Reply::Answered),
             (Command::ChooseLayers { request, .. }, Mood::Refusing(refusal)) => {
                 reply(request, Reply::Refused(refusal));
             }

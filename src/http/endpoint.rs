@@ -13,10 +13,14 @@ use super::auth::Access;
 use super::body::require_media_type;
 use super::problem::{Kind, Problem};
 use super::session::SDP_FRAGMENT;
-use super::{App, layer, links};
+use super::{App, counter, layer, links};
+use crate::config::CounterOffers;
+use crate::control::limits::SessionGuard;
 use crate::control::messages::{CloseReason, LayerWish};
-use crate::control::{Join, OpenRequest, Opened};
-use crate::peer::negotiate::{Accepted, AnswerNames, Direction, Policy, read_offer};
+use crate::control::{ControlError, Join, OpenRequest, Opened};
+use crate::peer::negotiate::{
+    Accepted, AnswerNames, Direction, NegotiateError, Negotiated, Policy, read_offer,
+};
 
 /// The media type of offers and answers.
 pub const SDP: &str = "application/sdp";
@@ -157,71 +161,101 @@ async fn open(
         policy.max_view_video = usize::from(whep.video_slots);
         policy.max_view_audio = usize::from(whep.audio_slots);
     }
-    let accepted = read_offer(&offer, direction, &policy)?;
+    let answers = app.0.config.whep.counter_offer;
+    let view = direction == Direction::View;
+    let accepted = match read_offer(&offer, direction, &policy) {
+        Ok(_) if view && answers == CounterOffers::Always => None,
+        Ok(accepted) => Some(accepted),
+        Err(NegotiateError::NoCommonCodec { .. }) if view && answers != CounterOffers::Off => None,
+        Err(error) => return Err(error.into()),
+    };
+    let Some(accepted) = accepted else {
+        return counter::offer(app, room, join, access, client, wish).await;
+    };
     if direction == Direction::Publish {
         for section in &accepted.negotiated.media {
             access.may_publish_kind(section.kind)?;
         }
     }
-    let opened = open_session(app, room, join, access, &accepted, client).await?;
-    if let Err(problem) = layer::apply(app, &opened.session, wish).await {
-        app.0.control.close(&opened.session, CloseReason::Deleted);
-        return Err(problem);
-    }
+    let negotiated = (accepted.negotiated.clone(), accepted.bundle_mids().to_vec());
+    let place = (room.clone(), join.clone());
+    let caller = (client, app.0.sessions.enter(client)?);
+    let opened = match open_session(app, place, access, negotiated, caller).await {
+        Err(ControlError::CodecMismatch { .. }) if answers != CounterOffers::Off => {
+            return counter::offer(app, room, join, access, client, wish).await;
+        }
+        opened => opened?,
+    };
+    choose(app, &opened, wish).await?;
     Ok(created(app, &accepted, &opened))
 }
 
-async fn open_session(
+/// Applies a viewer's wish; a session whose wish can't be met is not kept.
+pub(super) async fn choose(app: &App, opened: &Opened, wish: LayerWish) -> Result<(), Problem> {
+    layer::apply(app, &opened.session, wish)
+        .await
+        .inspect_err(|_| app.0.control.close(&opened.session, CloseReason::Deleted))
+}
+
+/// Opens a session of what was agreed on, with the mids of its BUNDLE group.
+pub(super) async fn open_session(
     app: &App,
-    room: String,
-    join: Join,
+    (room, join): (String, Join),
     access: &Access,
-    accepted: &Accepted,
-    client: IpAddr,
-) -> Result<Opened, Problem> {
-    let guard = app.0.sessions.enter(client)?;
+    (negotiated, bundle): (Negotiated, Vec<String>),
+    (client, guard): (IpAddr, SessionGuard),
+) -> Result<Opened, ControlError> {
     let may_create = access.may_create_room(&room).is_ok();
     let request = OpenRequest {
         room,
         join,
         caller: access.identity.clone(),
         may_create,
-        negotiated: accepted.negotiated.clone(),
-        bundle: accepted.bundle_mids().to_vec(),
+        negotiated,
+        bundle,
         client,
         guard: Some(guard),
     };
-    Ok(app.0.control.open(request).await?)
+    app.0.control.open(request).await
 }
 
 /// The 201 with everything a client needs.
 fn created(app: &App, accepted: &Accepted, opened: &Opened) -> Response {
-    let session = &opened.session;
-    let log_id = session.log_id();
-    let names = AnswerNames {
-        session_id: rand::rng().next_u64(),
-        stream_id: log_id,
-        cname: log_id,
-    };
-    let answer = accepted.answer(&opened.context, &opened.local, &names);
-    let path = super::session::path(session.id());
+    let answer = accepted.answer(&opened.context, &opened.local, &names(opened));
     let mut response = (StatusCode::CREATED, answer).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(SDP));
+    headers.insert("accept-patch", HeaderValue::from_static(SDP_FRAGMENT));
+    describe(app, headers, opened);
+    response
+}
+
+/// The names in an answer, or in an offer of ours.
+pub(super) fn names(opened: &Opened) -> AnswerNames<'_> {
+    let log_id = opened.session.log_id();
+    AnswerNames {
+        session_id: rand::rng().next_u64(),
+        stream_id: log_id,
+        cname: log_id,
+    }
+}
+
+/// Where the session is, and what belongs to it.
+pub(super) fn describe(app: &App, headers: &mut HeaderMap, opened: &Opened) {
+    let session = &opened.session;
+    let path = super::session::path(session.id());
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     insert(headers, header::LOCATION, &path);
     insert(headers, header::ETAG, session.tag().as_str());
-    headers.insert("accept-patch", HeaderValue::from_static(SDP_FRAGMENT));
     links::add_ice_servers(
         headers,
         &app.0.config.ice_servers,
-        log_id,
+        session.log_id(),
         SystemTime::now(),
     );
     if session.direction() == Direction::View {
         links::add_extensions(headers, &path);
     }
-    response
 }
 
 /// Sets a field to text that this server made and that is a field value.

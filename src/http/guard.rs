@@ -30,6 +30,8 @@ pub(super) async fn explain(request: Request, next: Next) -> Response {
         .headers()
         .get(header::CONTENT_TYPE)
         .is_some_and(|value| value == PROBLEM_JSON);
+    // A counter-offer is no refusal, though its status is one of an error.
+    let explained = explained || response.status() == StatusCode::NOT_ACCEPTABLE;
     if explained || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }

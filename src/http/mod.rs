@@ -20,6 +20,7 @@ pub mod auth;
 mod body;
 mod caller;
 mod cors;
+mod counter;
 mod endpoint;
 mod events;
 mod guard;

@@ -12,7 +12,7 @@ use crate::codec::Codec;
 use crate::control::ControlError;
 use crate::control::events::SubscribeError;
 use crate::control::limits::{TooManyRequests, TooManySessions};
-use crate::peer::negotiate::NegotiateError;
+use crate::peer::negotiate::{AnswerError, NegotiateError};
 
 /// The media type of problem documents.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -221,6 +221,16 @@ impl From<Denied> for Problem {
 impl From<NegotiateError> for Problem {
     fn from(error: NegotiateError) -> Self {
         let kind = match error.status() {
+            400 => Kind::Malformed,
+            _ => Kind::Unprocessable,
+        };
+        Self::new(kind, sentence(&error.to_string()))
+    }
+}
+
+impl From<AnswerError> for Problem {
+    fn from(error: AnswerError) -> Self {
+        let kind = match error.0.status() {
             400 => Kind::Malformed,
             _ => Kind::Unprocessable,
         };

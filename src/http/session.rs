@@ -101,7 +101,8 @@ pub(super) async fn delete(
     Ok(StatusCode::OK)
 }
 
-/// `PATCH`: more candidates, or an ICE restart.
+/// `PATCH`: more candidates, or an ICE restart; the answer to a counter-offer
+/// while one is pending.
 pub(super) async fn patch(
     State(app): State<App>,
     Path(id): Path<String>,
@@ -109,6 +110,9 @@ pub(super) async fn patch(
 ) -> Result<Response, Problem> {
     let session = open_session(&app, &id)?;
     authorize(&app, request.headers(), &session)?;
+    if session.counter_offer().is_some() {
+        return super::counter::answer(&app, &session, request).await;
+    }
     require_media_type(
         request.headers(),
         SDP_FRAGMENT,

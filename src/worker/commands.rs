@@ -37,6 +37,17 @@ impl Core {
                     self.close(now, slot, reason, true);
                 }
             }
+            Command::Answer {
+                request,
+                key,
+                negotiated,
+            } => {
+                let reply = match self.answer_offer(now, key, &negotiated) {
+                    Ok(()) => Reply::Answered,
+                    Err(refusal) => Reply::Refused(refusal),
+                };
+                self.reply(request, reply);
+            }
             Command::ChooseLayers {
                 request,
                 key,
@@ -148,6 +159,55 @@ impl Core {
         Ok((key, local))
     }
 
+    /// A viewer answered the offer it was made: its transport and its slots begin
+    /// anew, with the credentials and SSRCs of the offer.
+    fn answer_offer(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        negotiated: &Negotiated,
+    ) -> Result<(), Refusal> {
+        let index = self.sessions.find(key).ok_or(Refusal::UnknownSession)?;
+        let session = self
+            .sessions
+            .get_mut(index)
+            .ok_or(Refusal::UnknownSession)?;
+        let local = session.transport.ice.local().clone();
+        let transport =
+            Transport::new(&self.crypto, local, negotiated, now).map_err(|_| Refusal::Setup)?;
+        session.transport = transport;
+        session.opened = now;
+        self.unbind_slots(index);
+        let mut kept = Vec::with_capacity(negotiated.media.len());
+        for section in &negotiated.media {
+            let seeds = self.seeds();
+            let viewer = self.sessions.get_mut(index).and_then(Session::viewer);
+            let old = viewer.and_then(|v| v.slot_by_mid(&section.mid));
+            let old = old.ok_or(Refusal::UnknownMedia)?;
+            let mut slot = Slot::new(section, old.ssrcs, seeds);
+            slot.wish = old.wish.clone();
+            kept.push(slot);
+        }
+        if let Some(viewer) = self.sessions.get_mut(index).and_then(Session::viewer) {
+            viewer.slots = kept;
+            viewer.watching = None;
+        }
+        self.bind_viewer(index);
+        self.wake_at(key, now + self.config.connect_timeout);
+        self.guarded(now, index, |core| {
+            core.with_engine(now, index, |transport| transport.tick(now))
+        });
+        Ok(())
+    }
+
+    fn seeds(&mut self) -> Seeds {
+        Seeds {
+            sequence: self.rng.random(),
+            rtx_sequence: self.rng.random(),
+            timestamp: self.rng.random(),
+        }
+    }
+
     fn viewer_slot(&mut self, section: &MediaSection, ssrcs: &mut Vec<SignalledSsrc>) -> Slot {
         let ssrc = self.ssrc(ssrcs);
         let has_rtx = section.codecs.iter().any(|c| c.rtx_pt.is_some());
@@ -159,11 +219,7 @@ impl Core {
                 *last = mine;
             }
         }
-        let seeds = Seeds {
-            sequence: self.rng.random(),
-            rtx_sequence: self.rng.random(),
-            timestamp: self.rng.random(),
-        };
+        let seeds = self.seeds();
         Slot::new(section, mine, seeds)
     }
 

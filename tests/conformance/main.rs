@@ -14,6 +14,7 @@ mod server;
 mod stun;
 
 mod access;
+mod counter_offers;
 mod extensions;
 mod forwarding;
 mod ice;

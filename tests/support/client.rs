@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::media::{Direction, MediaKind, Rid, Simulcast, SimulcastLayer};
 use str0m::{Candidate, IceConnectionState, RtcConfig};
 
@@ -111,6 +111,27 @@ impl Client {
         Self::new(&tracks, Direction::RecvOnly, false, LOCALHOST)
     }
 
+    /// A client that watches what it is offered, and has these codecs; see
+    /// [`Client::answer`]. Its own offer has one section that nobody needs.
+    pub fn answerer(codecs: &[Codec]) -> Self {
+        let mut client = Self::viewer(codecs);
+        client.pending = None;
+        let mut engine = lock(&client.engine);
+        let mut rtc = config(codecs.iter().copied()).build(Instant::now());
+        rtc.add_local_candidate(Candidate::host(engine.address, "udp").expect("a candidate"));
+        engine.rtc = rtc;
+        engine.kinds.clear();
+        drop(engine);
+        client
+    }
+
+    /// Answers the server's offer.
+    pub fn answer(&self, offer: &str) -> String {
+        let offer = SdpOffer::from_sdp_string(offer).expect("an offer that parses");
+        let answer = lock(&self.engine).rtc.sdp_api().accept_offer(offer);
+        answer.expect("an offer that fits").to_sdp_string()
+    }
+
     /// A client that offers a data channel too.
     pub fn with_channel(tracks: &[Track]) -> Self {
         Self::new(tracks, Direction::SendOnly, true, LOCALHOST)
@@ -127,15 +148,7 @@ impl Client {
     }
 
     fn new(tracks: &[Track], direction: Direction, channel: bool, ip: IpAddr) -> Self {
-        let mut config = RtcConfig::new().clear_codecs().set_rtp_mode(true);
-        for track in tracks {
-            config = match track.codec {
-                Codec::Opus => config.enable_opus(true, false),
-                Codec::Vp8 => config.enable_vp8(true),
-                Codec::H264 => config.enable_h264(true),
-            };
-        }
-        let mut rtc = config.build(Instant::now());
+        let mut rtc = config(tracks.iter().map(|t| t.codec)).build(Instant::now());
         let (socket, address) = socket(ip);
         rtc.add_local_candidate(Candidate::host(address, "udp").expect("a candidate"));
         let mut kinds = Vec::new();
@@ -351,6 +364,15 @@ impl Drop for Client {
             let _ = thread.join();
         }
     }
+}
+
+fn config(codecs: impl Iterator<Item = Codec>) -> RtcConfig {
+    let config = RtcConfig::new().clear_codecs().set_rtp_mode(true);
+    codecs.fold(config, |config, codec| match codec {
+        Codec::Opus => config.enable_opus(true, false),
+        Codec::Vp8 => config.enable_vp8(true),
+        Codec::H264 => config.enable_h264(true),
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

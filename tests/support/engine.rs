@@ -176,6 +176,7 @@ impl Engine {
                 let now = Instant::now();
                 self.senders.iter_mut().for_each(|sender| sender.next = now);
             }
+            Event::MediaAdded(media) => self.kinds.push((media.mid, media.kind)),
             Event::IceConnectionStateChange(state) => self.seen.ice = Some(state),
             Event::Closed => self.seen.closed = true,
             Event::ChannelOpen(..) => self.seen.channels_open += 1,

@@ -289,6 +289,12 @@ impl Server {
             .await
     }
 
+    /// Answers an offer of the server's.
+    pub async fn patch_answer(&self, path: &str, answer: &str) -> Answer {
+        let sdp = ("content-type", "application/sdp");
+        self.send("PATCH", path, &[sdp], answer).await
+    }
+
     /// Rooms of the API.
     pub async fn rooms(&self) -> Vec<Value> {
         let answer = self.get("/api/rooms").await;

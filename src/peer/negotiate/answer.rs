@@ -10,6 +10,7 @@ use super::types::{
     AnswerContext, AnswerNames, Direction, Fingerprint, IceCredentials, LocalTransport,
     MediaSection, SignalledSsrc,
 };
+use crate::units::MediaKind;
 
 /// The longest answer in bytes, all included: FFmpeg reads no more than 8 KiB.
 pub const MAX_ANSWER: usize = 8 * 1024 - 1;
@@ -150,16 +151,11 @@ impl Accepted {
 /// The m-line and its `c=` line. An accepted section names the default
 /// candidate (RFC 8839 §4.3.1), or port 9 and no address when there is none.
 fn write_m_line(out: &mut String, line: &Line, context: &AnswerContext) {
-    let default = context
-        .udp_candidates
-        .first()
-        .copied()
-        .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9)));
-    let (address, port) = match &line.kind {
-        LineKind::Rejected { .. } => (Ipv4Addr::UNSPECIFIED.into(), 0),
-        _ => (default.ip(), default.port()),
+    let default = match &line.kind {
+        LineKind::Rejected { .. } => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        _ => default_address(context),
     };
-    let _ = write!(out, "m={} {port} {}", line.media, line.proto);
+    let _ = write!(out, "m={} {} {}", line.media, default.port(), line.proto);
     match &line.kind {
         LineKind::Rejected { formats } => {
             let _ = write!(out, " {formats}");
@@ -171,12 +167,36 @@ fn write_m_line(out: &mut String, line: &Line, context: &AnswerContext) {
             }
         }
     }
+    write_c_line(out, default);
+}
+
+/// The m-line of an offer of our own.
+pub(super) fn write_offered_m_line(
+    out: &mut String,
+    kind: MediaKind,
+    types: &[u8],
+    context: &AnswerContext,
+) {
+    let default = default_address(context);
+    let _ = write!(out, "m={kind} {} UDP/TLS/RTP/SAVPF", default.port());
+    for pt in types {
+        let _ = write!(out, " {pt}");
+    }
+    write_c_line(out, default);
+}
+
+fn default_address(context: &AnswerContext) -> SocketAddr {
+    let first = context.udp_candidates.first().copied();
+    first.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9)))
+}
+
+fn write_c_line(out: &mut String, address: SocketAddr) {
     let family = if address.is_ipv4() { "IP4" } else { "IP6" };
-    let _ = write!(out, "\r\nc=IN {family} {address}\r\n");
+    let _ = write!(out, "\r\nc=IN {family} {}\r\n", address.ip());
 }
 
 /// Upper-case hexadecimal pairs (RFC 8122 §5).
-fn write_fingerprint(out: &mut String, fingerprint: &Fingerprint) {
+pub(super) fn write_fingerprint(out: &mut String, fingerprint: &Fingerprint) {
     let _ = write!(out, "a=fingerprint:{} ", fingerprint.algorithm);
     for (index, byte) in fingerprint.bytes.iter().enumerate() {
         let colon = if index == 0 { "" } else { ":" };
@@ -206,7 +226,7 @@ fn write_layers(out: &mut String, media: &MediaLine) {
 
 /// What we send: the track's id (RFC 8830) and SSRCs (RFC 5576), those of
 /// retransmissions grouped with the media (RFC 4588 §8.3).
-fn write_stream(
+pub(super) fn write_stream(
     out: &mut String,
     at: usize,
     section: &MediaSection,

@@ -269,7 +269,7 @@ fn payload(
     Some(Payload { pt, serves, lines })
 }
 
-fn write_feedback(out: &mut String, pt: u8, feedback: Feedback) {
+pub(super) fn write_feedback(out: &mut String, pt: u8, feedback: Feedback) {
     let all = [
         (feedback.remb, "goog-remb"),
         (feedback.transport_cc, "transport-cc"),

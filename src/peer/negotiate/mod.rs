@@ -12,6 +12,7 @@
 mod answer;
 mod candidate;
 mod codecs;
+mod counter;
 mod error;
 mod extensions;
 pub mod fragment;
@@ -26,6 +27,7 @@ pub mod types;
 mod tests;
 
 pub use answer::MAX_ANSWER;
+pub use counter::{AnswerError, CounterOffer};
 pub use error::{FragmentError, NegotiateError};
 pub use offer::{Accepted, read_offer};
 pub use types::*;

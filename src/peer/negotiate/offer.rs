@@ -8,7 +8,7 @@ use super::codecs::{self, Payload};
 use super::error::NegotiateError;
 use super::extensions::{self, AgreedExtension};
 use super::simulcast::{self, Layer};
-use super::syntax::{self, MAX_TOKEN, Section, SyntaxError};
+use super::syntax::{self, MAX_TOKEN, Section};
 use super::types::{DataSection, Direction, MediaSection, Negotiated, PeerKeys, Policy};
 use super::{ssrcs, transport};
 
@@ -84,10 +84,7 @@ pub fn read_offer(
     direction: Direction,
     policy: &Policy,
 ) -> Result<Accepted, NegotiateError> {
-    let session = syntax::parse(sdp).map_err(|e| match e {
-        SyntaxError::Line { line, why } => NegotiateError::Malformed { line, why },
-        SyntaxError::TooLarge { what, limit } => NegotiateError::TooLarge { what, limit },
-    })?;
+    let session = syntax::parse(sdp)?;
     let sections: Vec<Section<'_>> = Section::all_of(&session).collect();
     if sections.is_empty() {
         return Err(NegotiateError::NoMedia);
@@ -162,7 +159,7 @@ pub fn read_offer(
 ///
 /// A stranger that writes the same line but brings RSA fails in DTLS; one that
 /// is not recognized here is served all the same, by the slower DTLS.
-fn peer_keys(origin: &sdp_types::Origin) -> PeerKeys {
+pub(super) fn peer_keys(origin: &sdp_types::Origin) -> PeerKeys {
     let known = match origin.username.as_deref() {
         // libwebrtc: Chromium, Safari, and apps made with it.
         None | Some("-") => origin.sess_version == 2 && origin.unicast_address == "127.0.0.1",
@@ -178,7 +175,7 @@ fn peer_keys(origin: &sdp_types::Origin) -> PeerKeys {
 }
 
 /// The mids of the first BUNDLE group (RFC 9143 §7); one group is one transport.
-fn bundle_group(session: &sdp_types::Session) -> Vec<&str> {
+pub(super) fn bundle_group(session: &sdp_types::Session) -> Vec<&str> {
     syntax::values(&session.attributes, "group")
         .find_map(|value| value.strip_prefix("BUNDLE"))
         .map(|mids| {
@@ -190,7 +187,7 @@ fn bundle_group(session: &sdp_types::Session) -> Vec<&str> {
 }
 
 /// Bounds what the answer has to repeat, and wants each mid once.
-fn check_tokens(sections: &[Section<'_>]) -> Result<(), NegotiateError> {
+pub(super) fn check_tokens(sections: &[Section<'_>]) -> Result<(), NegotiateError> {
     let bad = |section: &Section<'_>, why: &str| {
         Err(NegotiateError::BadAttribute {
             place: section.label(),
@@ -221,7 +218,7 @@ fn check_tokens(sections: &[Section<'_>]) -> Result<(), NegotiateError> {
 /// The answer's BUNDLE group and the tagged section. Mids of the offer's group
 /// that no section has are passed over. The order stays the offer's, so the
 /// offerer's tagged section stays tagged when it is accepted (RFC 9143 §7.3.1).
-fn bundle(
+pub(super) fn bundle(
     group: &[&str],
     accepted: &[Section<'_>],
 ) -> Result<(Vec<String>, usize), NegotiateError> {
@@ -380,7 +377,7 @@ impl Reader<'_> {
 
 /// All RTP profiles are taken for the secure one with feedback (RFC 8829 §5.1.2);
 /// the fingerprint, which is required, says that it is.
-fn is_rtp(proto: &str) -> bool {
+pub(super) fn is_rtp(proto: &str) -> bool {
     matches!(
         proto.rsplit_once("RTP/"),
         Some((_, "SAVPF" | "SAVP" | "AVPF" | "AVP"))

@@ -5,6 +5,8 @@
 
 use sdp_types::{Attribute, Media, ParserError, Session};
 
+use super::error::NegotiateError;
+
 /// The longest text in bytes. Browsers with every codec offer about 10 KiB.
 pub(super) const MAX_BYTES: usize = 128 * 1024;
 /// The most lines; the longest captured offer has 350.
@@ -23,6 +25,15 @@ pub(super) const MAX_TOKEN: usize = 64;
 pub(super) enum SyntaxError {
     Line { line: usize, why: String },
     TooLarge { what: &'static str, limit: usize },
+}
+
+impl From<SyntaxError> for NegotiateError {
+    fn from(error: SyntaxError) -> Self {
+        match error {
+            SyntaxError::Line { line, why } => Self::Malformed { line, why },
+            SyntaxError::TooLarge { what, limit } => Self::TooLarge { what, limit },
+        }
+    }
 }
 
 /// Reads a whole description; `v=0` must come first.

@@ -9,7 +9,7 @@ use weir::config::Loader;
 use weir::http::auth::Authenticator;
 use weir::http::layer as layers;
 use weir::peer::negotiate::{
-    AnswerContext, AnswerNames, Direction, Fingerprint, IceCredentials, LocalTransport, MAX_ANSWER,
+    AnswerContext, AnswerNames, CounterOffer, Direction, Fingerprint, IceCredentials, LocalTransport, MAX_ANSWER,
     Policy, SignalledSsrc, fragment as fragments, read_offer,
 };
 use weir::units::MediaKind;
@@ -73,6 +73,25 @@ pub fn fragment(data: &[u8]) {
     };
     if let Err(error) = fragments::read(text) {
         assert!((400..500).contains(&error.status()), "{error}");
+    }
+}
+
+static COUNTER_OFFER: LazyLock<CounterOffer> = LazyLock::new(|| CounterOffer::new(&[]));
+
+/// The text as a viewer's answer to an offer of ours.
+pub fn answer(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    match COUNTER_OFFER.read_answer(text) {
+        Ok(negotiated) => {
+            let offered = &COUNTER_OFFER.negotiated().media;
+            for section in &negotiated.media {
+                assert!(offered.iter().any(|o| o.mid == section.mid));
+                assert!(!section.codecs.is_empty());
+            }
+        }
+        Err(error) => assert!((400..500).contains(&error.0.status()), "{error}"),
     }
 }
 

@@ -14,7 +14,7 @@ mod network;
 type Target = fn(&[u8]);
 
 /// Every parser of bytes from outside.
-const TARGETS: [(&str, Target); 19] = [
+const TARGETS: [(&str, Target); 20] = [
     ("h264", codec::h264),
     ("h265", codec::h265),
     ("sprop", codec::sprop),
@@ -31,6 +31,7 @@ const TARGETS: [(&str, Target); 19] = [
     ("rtcp", network::rtcp),
     ("offer", control::offer),
     ("fragment", control::fragment),
+    ("answer", control::answer),
     ("layer", control::layer),
     ("token", control::token),
     ("configuration", control::configuration),

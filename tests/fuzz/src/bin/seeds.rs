@@ -47,6 +47,7 @@ fn main() -> io::Result<()> {
     }
     for file in files(&fixtures.join("offers"), "sdp")? {
         copy(&out, "offer", &file)?;
+        copy(&out, "answer", &file)?;
         copy(&out, "fragment", &file)?;
     }
     for file in files(&fixtures.join("offers"), "txt")? {
