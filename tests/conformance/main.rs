@@ -15,6 +15,7 @@ mod stun;
 
 mod access;
 mod counter_offers;
+mod doctor;
 mod extensions;
 mod forwarding;
 mod ice;

@@ -32,6 +32,18 @@ pub struct Track {
     /// A RID that is sent but was never negotiated.
     pub stray_rid: Option<&'static str>,
     pub sets: ParameterSets,
+    pub faults: Faults,
+}
+
+/// What a publisher may do wrong.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    /// A keyframe every so many pictures, and none on request.
+    pub deaf: Option<u32>,
+    /// A layer that is announced and never sent.
+    pub dead_layer: Option<&'static str>,
+    /// How many thousandths its timestamps gain.
+    pub clock: u32,
 }
 
 impl Track {
@@ -41,6 +53,7 @@ impl Track {
             layers: Vec::new(),
             stray_rid: None,
             sets: ParameterSets::Always,
+            faults: Faults::default(),
         }
     }
 }

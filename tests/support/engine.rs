@@ -117,8 +117,19 @@ impl Engine {
         let sender = &mut self.senders[index];
         let Some(pt) = sender.pt else { return };
         let audio = sender.track.codec == Codec::Opus;
-        let key = !audio && std::mem::take(&mut sender.key_wanted);
-        let with_sets = sender.track.sets == ParameterSets::Always || !sender.sets_sent;
+        let faults = sender.track.faults.clone();
+        let dead = faults.dead_layer.map(Rid::from);
+        if dead.is_some() && sender.rid == dead {
+            sender.next = now + Duration::from_secs(1);
+            return;
+        }
+        let wanted = std::mem::take(&mut sender.key_wanted);
+        let key = !audio && faults.deaf.map_or(wanted, |n| sender.number % n == 0);
+        let with_sets = match sender.track.sets {
+            ParameterSets::Always => true,
+            ParameterSets::Once => !sender.sets_sent,
+            ParameterSets::Never => false,
+        };
         sender.sets_sent |= key;
         let packets = media::picture(
             sender.track.codec,
@@ -144,7 +155,9 @@ impl Engine {
             sender.timestamp = sender.timestamp.wrapping_add(960);
             sender.next += Duration::from_millis(20);
         } else {
-            sender.timestamp = sender.timestamp.wrapping_add(90_000 / FRAME_RATE);
+            let step = 90_000 / FRAME_RATE;
+            let step = step + step * faults.clock / 1000;
+            sender.timestamp = sender.timestamp.wrapping_add(step);
             sender.next += Duration::from_secs(1) / FRAME_RATE;
         }
         // After a pause the media goes on from now, not from where it stopped.

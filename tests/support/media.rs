@@ -22,6 +22,8 @@ pub enum ParameterSets {
     Always,
     /// Before the first one only, as some hardware encoders do.
     Once,
+    /// Not at all.
+    Never,
 }
 
 /// The payloads of one picture, in packets; the last one gets the marker.

@@ -327,7 +327,7 @@ export class Player extends EventTarget {
       ['Video codec', codecLabel(video?.codec)],
       ['Sound codec', audio?.packets ? codecLabel(audio.codec) : '–'],
       ['Layer', this.#layerText()],
-      ['Connection carries', this.quality.slot && this.quality.estimate === null ? 'no limit known' : bitrateText(this.quality.estimate)],
+      ['Estimate', this.quality.slot && this.quality.estimate === null ? 'no limit' : bitrateText(this.quality.estimate)],
       ['Round trip', msText(this.stats?.rtt)],
       ['Loss', shareText(video?.loss ?? audio?.loss)],
       ['Jitter buffer', msText(video?.buffer ?? audio?.buffer)],
