@@ -51,12 +51,12 @@ def movie(seconds: int = 20, width: int = 640, height: int = 360, fps: int = 25,
     return path
 
 
-def _video(width: int, height: int, seconds: int, fps: int, kbps: int):
+def _video(width: int, height: int, seconds: int, fps: int, kbps: int, bframes: int):
     """Annex B access units of H.264 High as OBS's x264 makes them: parameter sets in-band, a key frame every two seconds."""
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
     encoder.time_base, encoder.framerate, encoder.bit_rate, encoder.gop_size = Fraction(1, fps), Fraction(fps), kbps * 1000, 2 * fps
-    encoder.options = {"preset": "veryfast", "profile": "high", "x264-params": "bframes=0:scenecut=0:repeat-headers=1:rc-lookahead=0:sync-lookahead=0"}
+    encoder.options = {"preset": "veryfast", "profile": "high", "x264-params": f"bframes={bframes}:b-adapt=0:scenecut=0:repeat-headers=1:rc-lookahead=0:sync-lookahead=0"}
     painter = Painter(width, height)
     for n in range(seconds * fps):
         planes = np.frombuffer(painter.i420(n, n * 1000 // fps), np.uint8).reshape(height * 3 // 2, width)
@@ -80,17 +80,18 @@ def _opus(seconds: int, hz: int):
             yield n * 20, bytes(packet)
 
 
-def packets(layers: list[tuple[int, int, int]], seconds: int = 16, fps: int = 25, hz: int = 440) -> Path:
+def packets(layers: list[tuple[int, int, int]], seconds: int = 16, fps: int = 25, hz: int = 440, bframes: int = 0) -> Path:
     """Encoded frames for a client that packetises itself: records of kind (u8: layer, or AUDIO), ms (u32), length (u32), bytes.
 
-    `layers` are (width, height, kbit/s), best first.
+    `layers` are (width, height, kbit/s), best first. With `bframes` pictures refer to later ones; they stand in the order of their times.
     """
-    path = FOLDER / f"packets-{VERSION}-{'-'.join(f'{w}x{h}' for w, h, _ in layers)}-{seconds}s-{fps}-{hz}.bin"
+    kind = f"-b{bframes}" if bframes else ""
+    path = FOLDER / f"packets-{VERSION}-{'-'.join(f'{w}x{h}' for w, h, _ in layers)}-{seconds}s-{fps}-{hz}{kind}.bin"
     if _ready(path):
         return path
     records = [(ms, AUDIO, data) for ms, data in _opus(seconds, hz)]
     for index, (width, height, kbps) in enumerate(layers):
-        records += [(ms, index, data) for ms, data in _video(width, height, seconds, fps, kbps)]
+        records += [(ms, index, data) for ms, data in _video(width, height, seconds, fps, kbps, bframes)]
     records.sort(key=lambda r: (r[0], r[1]))
     part = path.with_suffix(f".{os.getpid()}")
     part.write_bytes(b"".join(struct.pack(">BII", kind, ms, len(data)) + data for ms, kind, data in records))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import aiohttp
 from aiohttp import web
 
 FOLDER = Path(__file__).resolve().parents[1] / "web"
@@ -17,3 +18,9 @@ async def serve() -> tuple[web.AppRunner, str]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     return runner, f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
+
+
+async def get_json(url: str) -> dict:
+    """What a URL of the server answers, as JSON."""
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        return await response.json()

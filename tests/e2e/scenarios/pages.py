@@ -55,6 +55,33 @@ for name in ("chromium", "firefox"):
     add(name)
 
 
+@scenario("pages: the quality menu chooses layers, and automatic follows the player's size", heavy=True)
+async def quality(env: Env) -> None:
+    http = env.server.http
+    p = await env.page("chromium", f"{http}/publish/{env.room}?source=pattern&size=960x540&fps=15&codec=VP8&simulcast=1&start=1")
+    await p.until("window.weir && weir.state === 'live'", 15, "the publish page to be live")
+    w = await env.page("chromium", f"{http}/watch/{env.room}")
+    await w.until("weir.state === 'playing'", 15, "the watch page to play")
+    await w.until("Object.values(weir.first.quality.options).filter((text) => /\\d+p .*bit/.test(text)).length === 3", 20, "three layers in the menu")
+    width = "document.querySelector('video').videoWidth"
+    keys = await w.evaluate("Object.keys(weir.first.quality.options)")
+    for key, wide in ((keys[3], 240), (keys[2], 480), (keys[1], 960)):
+        # As a hand on the keyboard would: the select's own event.
+        await w.evaluate(f"(() => {{ const menu = document.querySelector('select.quality'); menu.value = {key!r}; menu.dispatchEvent(new Event('change')); }})()")
+        await w.until(f"{width} === {wide}", 15, f"the layer of width {wide}")
+        await w.until("weir.first.quality.slot?.automatic === false", 10, "the event that says so")
+    # A small player does with a small layer, a large one gets the largest.
+    await w.evaluate("(weir.first.quality.value = 'auto', document.querySelector('.player').style.width = '200px', document.querySelector('.player').style.minWidth = 0, 1)")
+    await w.until(f"{width} === 240", 20, "the layer that fits a small player")
+    await w.evaluate("(document.querySelector('.player').style.width = '', document.querySelector('.player').style.minWidth = '', 1)")
+    await w.until(f"{width} > 240", 20, "a larger layer for a larger player")
+    await p.until("weir.findings !== null", 10, "the doctor's word on the publish page")
+    found = await p.evaluate("weir.findings")
+    wrong = [f["code"] for f in found if f["code"] not in ("late_frames", "clock_drift", "dead_layer")]
+    if wrong or p.errors or w.errors:
+        raise Wrong(f"the doctor says {wrong}; consoles: {p.errors} {w.errors}")
+
+
 @scenario("pages: the start page")
 async def start_page(env: Env) -> None:
     page = await env.page("chromium", f"{env.server.http}/")
