@@ -124,7 +124,10 @@ impl Engine {
             return;
         }
         let wanted = std::mem::take(&mut sender.key_wanted);
-        let key = !audio && faults.deaf.map_or(wanted, |n| sender.number.is_multiple_of(n));
+        let key = !audio
+            && faults
+                .deaf
+                .map_or(wanted, |n| sender.number.is_multiple_of(n));
         let with_sets = match sender.track.sets {
             ParameterSets::Always => true,
             ParameterSets::Once => !sender.sets_sent,
