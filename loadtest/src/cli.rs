@@ -177,12 +177,27 @@ struct Common {
     /// Trust any certificate of an https target.
     #[arg(long)]
     insecure: bool,
+    /// Check everything on every so-manieth viewer, and count on the others.
+    #[arg(long, value_name = "N")]
+    full_check_every: Option<u32>,
     /// Set a key of the scenario, for example -o load.viewers=50.
     #[arg(short = 'o', value_name = "KEY=VALUE")]
     options: Vec<String>,
     /// Show no progress.
     #[arg(long, short)]
     quiet: bool,
+}
+
+impl Common {
+    /// All settings of scenario keys; the later count.
+    fn settings(&self) -> Vec<String> {
+        let every = self.full_check_every;
+        let flags = every.map(|n| format!("viewer.full-check-every={n}"));
+        flags
+            .into_iter()
+            .chain(self.options.iter().cloned())
+            .collect()
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -227,7 +242,7 @@ pub fn main() -> ExitCode {
 fn execute(cli: Cli) -> Result<u8, CliError> {
     match cli.command {
         Command::Run { scenario, common } => {
-            let scenario = scenario::load(&scenario, &common.options)?;
+            let scenario = scenario::load(&scenario, &common.settings())?;
             drive(scenario, &common, None)
         }
         Command::Broadcast {
@@ -243,7 +258,7 @@ fn execute(cli: Cli) -> Result<u8, CliError> {
             ];
             options.extend(kbps.map(|k| format!("media.kbps={k}")));
             options.extend(joins_per_second.map(|r| format!("ramp.joins-per-second={r:?}")));
-            options.extend(common.options.iter().cloned());
+            options.extend(common.settings());
             let scenario = scenario::load("broadcast", &options)?;
             drive(scenario, &common, None)
         }
@@ -253,7 +268,7 @@ fn execute(cli: Cli) -> Result<u8, CliError> {
             most,
             common,
         } => {
-            let scenario = scenario::load(&scenario, &common.options)?;
+            let scenario = scenario::load(&scenario, &common.settings())?;
             drive(scenario, &common, Some((percent, most)))
         }
         Command::Peers {

@@ -198,6 +198,40 @@ fn answers_that_are_none_are_told_by_kind() {
     assert_eq!(r.figures.connected, VIEWERS - 1);
 }
 
+/// The answer comes late, and a keyframe only when one is asked for, which is half
+/// a second after the connection.
+#[test]
+fn the_parts_of_a_join_are_told_apart() {
+    let badness = Badness {
+        answer_delay: Duration::from_millis(300),
+        ..Badness::default()
+    };
+    let (r, _) = measure(badness, &["media.gop-frames=0"]);
+    let f = &r.figures;
+    let (connect, packet, join) = (f.connect_ms, f.first_packet_ms, f.join_ms);
+    let counts = (connect.count, packet.count, join.count);
+    assert_eq!(counts, (VIEWERS, VIEWERS, VIEWERS), "{f:?}");
+    assert!(connect.p50 >= 300.0, "{f:?}");
+    assert!(packet.p50 >= connect.p50 * 0.99, "{f:?}");
+    assert!(join.p50 >= connect.p50 + 400.0, "{f:?}");
+    assert!(join.max >= packet.max, "{f:?}");
+}
+
+#[test]
+fn threads_and_coalescing_change_no_figure() {
+    let options = ["generator.receive-threads=2", "generator.gro=true"];
+    let (r, _) = measure(Badness::default(), &options);
+    let f = &r.figures;
+    assert_eq!(
+        (f.connected, f.lost_packets, f.duplicates, f.bad_packets),
+        (VIEWERS, 0, 0, 0),
+        "{f:?}"
+    );
+    assert_eq!(f.generator.fully_checking, VIEWERS / 2);
+    let received = share(f.received_packets, f.sent_packets * VIEWERS);
+    assert!((0.9..1.1).contains(&received), "{f:?}");
+}
+
 /// Two of a hundred packets come late: the 99th percentile sees them, the median
 /// does not.
 #[test]

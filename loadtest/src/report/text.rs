@@ -68,15 +68,39 @@ pub fn summary(r: &Report) -> String {
     let g = &f.generator;
     let _ = writeln!(
         s,
-        "  generator {:.3} cores (receiving {:.3}, publishing {:.3}), late sends {} of {}, socket drops {}, checked {:.1} %",
+        "  generator {:.3} cores (receiving {:.3}, publishing {:.3}), late sends {} of {}, socket drops {}, checked {:.1} % (all of it by {} viewers)",
         g.cpu_cores,
         g.receive_cores,
         g.publish_cores,
         g.late_sends,
         g.sends,
         g.socket_drops,
-        g.checked_percent
+        g.checked_percent,
+        g.fully_checking
     );
+    let _ = writeln!(
+        s,
+        "  nacks {} plis {} feedback {}, retransmissions {} ({} filled gaps), layer switches {}; at publishers nacks {} resends {} keyframe requests {}",
+        f.nacks,
+        f.plis,
+        f.feedbacks,
+        f.retransmissions,
+        f.recovered,
+        f.layer_switches,
+        f.publisher_nacks,
+        f.publisher_resends,
+        f.keyframe_requests
+    );
+    if g.simulated_losses + g.simulated_reorders + g.link_freezes + g.publisher_drops > 0 {
+        let _ = writeln!(
+            s,
+            "  on purpose: lost {}, put out of order {}, freezes behind bad links {}, left out by publishers {}",
+            g.simulated_losses, g.simulated_reorders, g.link_freezes, g.publisher_drops
+        );
+    }
+    for (kind, count) in &f.abuse {
+        let _ = writeln!(s, "  abuse {kind}: {count}");
+    }
     for (kind, count) in &f.http_errors {
         let _ = writeln!(s, "  http {kind}: {count}");
     }

@@ -53,6 +53,8 @@ pub struct Badness {
     pub double_every: usize,
     /// Answer every n-th viewer with something that is no SDP.
     pub garble_every: usize,
+    /// Answer viewers so much later.
+    pub answer_delay: Duration,
     /// Close the connection of every n-th viewer without an answer.
     pub hang_up_every: usize,
 }
@@ -225,8 +227,16 @@ fn media(
                 }
                 None => Reply::Refuse,
             });
-            // Who has hung up needs no answer.
-            let _ = answer.send(reply);
+            let delay = if viewer {
+                badness.answer_delay
+            } else {
+                Duration::ZERO
+            };
+            std::thread::spawn(move || {
+                std::thread::sleep(delay);
+                // Who has hung up needs no answer.
+                let _ = answer.send(reply);
+            });
         }
         let now = Instant::now();
         let mut packets: Vec<(MediaKind, RtpPacket)> = Vec::new();
