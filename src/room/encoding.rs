@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::health::Health;
-use super::keyframe_request::KeyframeRequester;
+use super::keyframe_request::{KeyframeRequester, Reaction};
 use super::ladder::Rung;
 use super::meter::LayerMeter;
 use super::packet::Packet;
@@ -18,6 +18,10 @@ use crate::units::{Bitrate, MediaKind};
 /// publisher started over, and viewers must not ask for what lies between.
 pub const LINE_BREAK: u64 = 3000;
 
+/// A keyframe that comes this much before or after the expected time is a
+/// regular one.
+const EARLY: Duration = Duration::from_millis(250);
+
 /// A publisher that sent no sender report for this long sends none at all.
 const REPORTS_LATE: Duration = Duration::from_secs(5);
 
@@ -31,7 +35,7 @@ pub struct SenderClock {
 }
 
 /// The parameter sets an encoding repeats to those who join.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub enum ParameterSets {
     /// The codec has none, or none came yet.
     #[default]
@@ -85,6 +89,22 @@ impl ParameterSets {
             Self::H265(sets) => sets.write_ap(out),
         }
     }
+}
+
+/// What another worker needs to begin where this one is.
+#[derive(Debug, Clone)]
+pub struct Cached {
+    /// The newest keyframe segment; payloads copied.
+    packets: Vec<Packet>,
+    parameter_sets: ParameterSets,
+    size: Option<(u16, u16)>,
+    grid: Grid,
+    descriptors: Reader,
+    sizes: [Option<(u16, u16)>; MAX_SPATIAL],
+    seen: (u8, u8),
+    clock: Option<SenderClock>,
+    reaction: Reaction,
+    keyframe_interval: Option<Duration>,
 }
 
 /// An encoding: the only one of a track, or a simulcast layer.
@@ -177,6 +197,55 @@ impl Encoding {
         };
     }
 
+    /// How long until the next keyframe comes by itself, judged by the last
+    /// interval; `None` when that is not known or proved wrong.
+    pub fn next_keyframe(&self, now: Instant) -> Option<Duration> {
+        let interval = self.keyframe_interval?;
+        let since = now.saturating_duration_since(self.last_keyframe?);
+        (since < interval + EARLY).then(|| interval.saturating_sub(since))
+    }
+
+    /// A copy of what joiners need.
+    pub fn cached(&self) -> Cached {
+        let first = self.ring.segment().map(|segment| segment.first);
+        let packets = first.map(|first| self.ring.from(first).map(Packet::detached).collect());
+        Cached {
+            packets: packets.unwrap_or_default(),
+            parameter_sets: self.parameter_sets.clone(),
+            size: self.size,
+            grid: self.grid.clone(),
+            descriptors: self.descriptors.clone(),
+            sizes: self.sizes,
+            seen: self.seen,
+            clock: self.clock,
+            reaction: self.keyframes.reaction(),
+            keyframe_interval: self.keyframe_interval,
+        }
+    }
+
+    /// Takes over what another worker has of this encoding, before any packet
+    /// of it arrives here. It is not measured: rates are those of arrivals.
+    pub fn restore(&mut self, cached: Cached, now: Instant) {
+        self.ring.clear();
+        if let Some(first) = cached.packets.first() {
+            self.codec = Some(first.codec);
+            self.last_keyframe = Some(first.arrival);
+            self.entry_timestamp = Some(first.timestamp);
+        }
+        self.parameter_sets = cached.parameter_sets;
+        self.size = cached.size;
+        self.descriptors = cached.descriptors;
+        self.sizes = cached.sizes;
+        self.seen = cached.seen;
+        self.set_grid(cached.grid, now);
+        self.clock = cached.clock.or(self.clock);
+        self.keyframes.learn(cached.reaction);
+        self.keyframe_interval = cached.keyframe_interval;
+        for packet in cached.packets {
+            self.ring.insert(packet);
+        }
+    }
+
     /// The clock for sender reports: the publisher's own, or when it never
     /// reports, what arrival times tell.
     pub fn report_clock(&self, now: Instant, wall: Duration) -> Option<SenderClock> {
@@ -240,7 +309,12 @@ impl Encoding {
         packet.entry = info.starts_keyframe && self.entry_timestamp != Some(packet.timestamp);
         if packet.entry {
             self.entry_timestamp = Some(packet.timestamp);
-            self.keyframes.satisfied();
+            // The first one of all comes whoever asks.
+            let due = self.last_keyframe.is_none()
+                || self
+                    .next_keyframe(packet.arrival)
+                    .is_some_and(|next| next < EARLY);
+            self.keyframes.satisfied(packet.arrival, due);
             self.keyframe_interval = self
                 .last_keyframe
                 .map(|last| packet.arrival.saturating_duration_since(last));

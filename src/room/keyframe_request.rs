@@ -13,12 +13,33 @@ const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// Publishers that ignore requests are still asked this often.
 const SLOWEST_RETRY: Duration = Duration::from_secs(4);
 
+/// Requests that may go unanswered before a publisher is taken to ignore them.
+const PATIENCE: u8 = 2;
+
+/// A keyframe this long after a request may still be the answer to it.
+const ANSWER: Duration = Duration::from_millis(1_500);
+
+/// What a publisher does when it is asked for a keyframe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reaction {
+    /// It was not asked yet, or it can't be told.
+    #[default]
+    Unknown,
+    /// A keyframe comes soon.
+    Reacts,
+    /// Nothing happens: keyframes come when its encoder likes (OBS, FFmpeg).
+    Ignores,
+}
+
 /// The request state of one encoding.
 #[derive(Debug, Default)]
 pub struct KeyframeRequester {
     wanted: bool,
     last_sent: Option<Instant>,
     retry: Option<Duration>,
+    /// Requests since somebody began to want one.
+    sent: u8,
+    reaction: Reaction,
 }
 
 impl KeyframeRequester {
@@ -27,13 +48,32 @@ impl KeyframeRequester {
         if !self.wanted {
             self.wanted = true;
             self.retry = None;
+            self.sent = 0;
         }
     }
 
-    /// A keyframe starts: whoever wanted one has it.
-    pub fn satisfied(&mut self) {
+    /// A keyframe starts: whoever wanted one has it. `due` when it would have
+    /// come now without any request.
+    pub fn satisfied(&mut self, now: Instant, due: bool) {
+        let asked = self.wanted && self.sent > 0;
+        if asked && !due && self.last_sent.is_some_and(|at| now < at + ANSWER) {
+            self.reaction = Reaction::Reacts;
+        }
         self.wanted = false;
         self.retry = None;
+        self.sent = 0;
+    }
+
+    /// What the publisher does when asked, as far as it was seen.
+    pub fn reaction(&self) -> Reaction {
+        self.reaction
+    }
+
+    /// Another worker has seen what the publisher does.
+    pub fn learn(&mut self, reaction: Reaction) {
+        if reaction != Reaction::Unknown {
+            self.reaction = reaction;
+        }
     }
 
     /// Somebody still waits.
@@ -57,6 +97,10 @@ impl KeyframeRequester {
         if self.deadline(now).is_none_or(|at| at > now) {
             return false;
         }
+        if self.sent >= PATIENCE {
+            self.reaction = Reaction::Ignores;
+        }
+        self.sent = self.sent.saturating_add(1);
         self.last_sent = Some(now);
         self.retry = Some(match self.retry {
             Some(retry) => (retry * 2).min(SLOWEST_RETRY),
@@ -104,10 +148,32 @@ mod tests {
         let mut requester = KeyframeRequester::default();
         requester.want();
         assert!(requester.poll(start));
-        requester.satisfied();
+        requester.satisfied(start, false);
         assert!(requester.deadline(start).is_none());
         requester.want();
         assert!(!requester.poll(at(start, 399)));
         assert!(requester.poll(at(start, 400)));
+    }
+
+    #[test]
+    fn a_publisher_that_answers_is_told_from_one_that_does_not() {
+        let start = Instant::now();
+        let mut requester = KeyframeRequester::default();
+        // Keyframes of its own prove nothing, asked for or not.
+        requester.satisfied(start, false);
+        requester.want();
+        assert!(requester.poll(start));
+        requester.satisfied(at(start, 100), true);
+        assert_eq!(requester.reaction(), Reaction::Unknown);
+        requester.want();
+        let sent = (400..4000).filter(|ms| requester.poll(at(start, *ms)));
+        assert_eq!(sent.collect::<Vec<_>>(), [400, 900, 1900, 3900]);
+        assert_eq!(requester.reaction(), Reaction::Ignores);
+        requester.satisfied(at(start, 10_000), true);
+        assert_eq!(requester.reaction(), Reaction::Ignores);
+        requester.want();
+        assert!(requester.poll(at(start, 12_000)));
+        requester.satisfied(at(start, 12_090), false);
+        assert_eq!(requester.reaction(), Reaction::Reacts);
     }
 }

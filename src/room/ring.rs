@@ -72,6 +72,8 @@ pub struct Segment {
     pub timestamp: u32,
     /// When the keyframe began to arrive.
     pub arrival: Instant,
+    /// Arrival and RTP timestamp of the newest packet.
+    pub edge: (Instant, u32),
 }
 
 /// The segment as it grows.
@@ -248,6 +250,7 @@ impl PacketRing {
             bytes: segment.bytes,
             timestamp: segment.timestamp,
             arrival: segment.arrival,
+            edge: self.edge?,
         })
     }
 

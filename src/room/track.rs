@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::encoding::Encoding;
+use super::encoding::{Cached, Encoding};
 use super::ladder::Ladder;
 use super::packet::Packet;
 use super::stats::INACTIVE_AFTER;
@@ -115,6 +115,8 @@ pub struct Track {
     pub remote_subscribers: Vec<RemoteSubscriber>,
     /// Packets that arrived in this turn and wait for the fan-out.
     pub pending: Vec<(u8, Packet)>,
+    /// The segments of another worker's publisher are on their way here.
+    pub restoring: bool,
     /// It is in the worker's list of tracks to fan out.
     pub queued: bool,
     /// It is in the worker's list of tracks with a keyframe wanted.
@@ -142,6 +144,7 @@ impl Track {
             subscribers: Vec::new(),
             remote_subscribers: Vec::new(),
             pending: Vec::new(),
+            restoring: false,
             queued: false,
             hungry: false,
             pictures: 0,
@@ -166,6 +169,7 @@ impl Track {
         self.formats = formats;
         self.current_format = None;
         self.pending.clear();
+        self.restoring = false;
         self.ladder.clear();
         let kind = self.key.kind;
         self.encodings = if rids.is_empty() {
@@ -190,6 +194,7 @@ impl Track {
     /// anew when they hear of the next publisher.
     pub fn detach(&mut self) {
         self.source = Source::None;
+        self.restoring = false;
         self.remote_subscribers.clear();
         self.pending.clear();
         self.encodings.clear();
@@ -254,6 +259,29 @@ impl Track {
             if let Some(encoding) = self.encodings.get_mut(usize::from(encoding)) {
                 encoding.ring.insert(packet);
             }
+        }
+    }
+
+    /// Copies of what joiners need of each encoding.
+    pub fn cached(&self) -> Vec<Cached> {
+        self.encodings.iter().map(Encoding::cached).collect()
+    }
+
+    /// Takes over what the publisher's worker has.
+    pub fn restore(&mut self, cached: Vec<Cached>, now: Instant) {
+        for (encoding, cached) in self.encodings.iter_mut().zip(cached) {
+            encoding.restore(cached, now);
+            let ring = &encoding.ring;
+            let first = ring.segment().and_then(|s| ring.get(s.first));
+            self.current_format = first.map(|p| p.format).or(self.current_format);
+        }
+        self.rank(now);
+    }
+
+    /// Nobody here gets it any more, so what is kept grows stale.
+    pub fn forget_packets(&mut self) {
+        for encoding in &mut self.encodings {
+            encoding.ring.clear();
         }
     }
 

@@ -210,7 +210,8 @@ impl Line {
 
     /// Begins a run with the packet `seq` of `source` that came a while
     /// ago; the packets from it to `edge`, arrival and timestamp of the newest,
-    /// will be sent within about `lasting` from `now` on.
+    /// will be sent within about `lasting` from `now` on. `base` is as in
+    /// [`switch`](Self::switch).
     pub fn catch_up(
         &mut self,
         source: SourceId,
@@ -219,13 +220,15 @@ impl Line {
         edge: (Instant, u32),
         now: Instant,
         lasting: Duration,
+        base: Option<u32>,
     ) {
         let since = now.saturating_duration_since(edge.0);
         let live_now = edge.1.wrapping_add(ticks(since, self.clock_rate));
         let mut to = self.time_at(now);
-        let base = match self.runs.back() {
+        let base = match (base, self.runs.back()) {
+            (Some(base), _) => base,
             // The same source goes on: so does what its timestamps are moved by.
-            Some(present) if present.source == source => present.times.base(),
+            (None, Some(present)) if present.source == source => present.times.base(),
             _ => to.wrapping_sub(live_now),
         };
         let live_out = live_now.wrapping_add(base);

@@ -6,8 +6,10 @@
 
 pub mod allocate;
 pub mod assign;
+pub mod catch_up;
 pub mod formats;
 pub mod line;
+pub mod pace;
 pub mod reception;
 pub mod repair;
 pub mod select;
@@ -21,6 +23,7 @@ use crate::control::messages::{InactiveReason, ViewTarget};
 use crate::peer::congestion::Congestion;
 use crate::peer::egress::Egress;
 use crate::units::{Bitrate, MediaKind, ParticipantId};
+use pace::Pacer;
 use slot::Slot;
 
 /// Sender reports of a slot are this far apart (RFC 3550 §6.2 allows no less
@@ -40,6 +43,10 @@ pub struct Viewer {
     pub slots: Vec<Slot>,
     /// Its SRTP, once the handshake is over.
     pub egress: Option<Egress>,
+    /// How fast packets leave to it.
+    pub pacer: Pacer,
+    /// When what it is behind with goes on.
+    pub next_burst: Option<Instant>,
     /// When the next sender reports are due.
     pub next_report: Option<Instant>,
     /// Media flows, as last told to the control plane; `None` before either was told.
@@ -76,6 +83,8 @@ impl Viewer {
             watching: None,
             slots,
             egress: None,
+            pacer: Pacer::default(),
+            next_burst: None,
             next_report: None,
             told: None,
             sent: SentStats::default(),
@@ -109,6 +118,12 @@ impl Viewer {
     /// The slot of the section `mid`.
     pub fn slot_by_mid(&mut self, mid: &str) -> Option<&mut Slot> {
         self.slots.iter_mut().find(|s| *s.mid == *mid)
+    }
+
+    /// The index of the slot that sends with `ssrc`, media or RTX.
+    pub fn slot_index(&self, ssrc: u32) -> Option<u8> {
+        let is_its = |s: &Slot| s.ssrcs.ssrc == ssrc || s.ssrcs.rtx == Some(ssrc);
+        u8::try_from(self.slots.iter().position(is_its)?).ok()
     }
 
     /// The slot that sends with `ssrc`, media or RTX.

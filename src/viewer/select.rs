@@ -63,6 +63,13 @@ impl Selection {
         *self = Self::Idle;
     }
 
+    /// What flowed can't be decoded any more: its next entry frame is waited for.
+    pub fn interrupt(&mut self) {
+        if let Self::Forwarding { current: target } | Self::Switching { target, .. } = *self {
+            *self = Self::Waiting { target };
+        }
+    }
+
     /// The source whose entry frame is waited for.
     pub fn awaited(&self) -> Option<SourceId> {
         match *self {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::allocate::Steadiness;
+use super::catch_up::{Behind, Restart};
 use super::formats::OutgoingFormat;
 use super::line::{Line, Moves, SourceId};
 use super::reception::Reception;
@@ -138,6 +139,10 @@ pub struct Slot {
     pub incoming: Option<u32>,
     /// Which of the track's sources flows.
     pub selection: Selection,
+    /// What it still has to be sent before it is live again.
+    pub behind: Option<Behind>,
+    /// When it was last given a cached keyframe, and that one's number.
+    pub fed: Option<(Instant, u64)>,
     /// Which layers of it flow.
     pub layers: Layers,
     /// Of two slots of a viewer, the higher one gets better layers first.
@@ -198,6 +203,8 @@ impl Slot {
             track: None,
             incoming: None,
             selection: Selection::Idle,
+            behind: None,
+            fed: None,
             layers: Layers::default(),
             priority: 0,
             paused: false,
@@ -247,6 +254,8 @@ impl Slot {
     /// Stops; the line stays, to go on with whatever comes next.
     pub fn stop(&mut self) {
         self.selection.stop();
+        self.behind = None;
+        self.fed = None;
         self.formats_epoch = None;
         self.chosen = None;
     }
@@ -279,8 +288,15 @@ impl Slot {
             return Forwarded::NoFormat;
         };
         let broken = packet.seq > self.line.expected() + LINE_BREAK;
-        if verdict == Verdict::Switch || broken {
-            self.begin(track, source, packet);
+        let restart = match &mut self.behind {
+            Some(behind) => behind.take_restart(encoding, packet),
+            None => None,
+        };
+        if verdict == Verdict::Switch || broken || restart.is_some() {
+            if verdict == Verdict::Forward {
+                self.entering = self.layers.target();
+            }
+            self.begin(track, source, packet, restart, out.now);
             if verdict == Verdict::Switch {
                 self.started = Some(out.now);
             }
@@ -295,10 +311,11 @@ impl Slot {
         if packet.needs_parameter_sets && !late {
             self.send_parameter_sets(out, egress, track, encoding, packet, format.pt);
         }
-        let Some(place) = self
-            .line
-            .place(packet.seq, packet.timestamp, packet.arrival)
-        else {
+        let sent_at = match self.behind {
+            None => packet.arrival,
+            Some(_) => out.now,
+        };
+        let Some(place) = self.line.place(packet.seq, packet.timestamp, sent_at) else {
             return Forwarded::Late;
         };
         if late && !Layers::keeps(place.moves.cell, &packet.layers) {
@@ -340,11 +357,27 @@ impl Slot {
     }
 
     /// Begins a run of the line with `packet`, behind what was sent last.
-    fn begin(&mut self, track: &Track, source: SourceId, packet: &Packet) {
-        let base = self.shared_base(track, source, packet);
+    fn begin(
+        &mut self,
+        track: &Track,
+        source: SourceId,
+        packet: &Packet,
+        restart: Option<Restart>,
+        now: Instant,
+    ) {
         let (seq, timestamp) = (packet.seq, packet.timestamp);
-        self.line
-            .switch(source, seq, timestamp, packet.arrival, base);
+        match restart {
+            None => {
+                let base = self.shared_base(track, source, packet.codec, timestamp);
+                self.line
+                    .switch(source, seq, timestamp, packet.arrival, base);
+            }
+            Some(Restart { edge, lasting }) => {
+                let base = self.shared_base(track, source, packet.codec, edge.1);
+                self.line
+                    .catch_up(source, seq, timestamp, edge, now, lasting, base);
+            }
+        }
         if packet.entry {
             self.layers = Layers::of(self.entering);
         }
@@ -365,22 +398,51 @@ impl Slot {
         self.newest.timestamp = None;
     }
 
+    /// The pacer ran dry: from here on the slot is behind. False when `packet`
+    /// is not what it waits for next anyway.
+    pub fn fall_behind(
+        &mut self,
+        track: &Track,
+        encoding: u8,
+        packet: &Packet,
+        now: Instant,
+    ) -> bool {
+        let flows = SourceId {
+            epoch: track.epoch,
+            encoding,
+        };
+        let expected = self.line.expected();
+        let next = self.selection.current() == Some(flows)
+            && self.line.source() == Some(flows)
+            && packet.seq >= expected
+            && packet.seq < expected + LINE_BREAK;
+        if next {
+            self.behind = Some(Behind::dry(encoding, expected, now));
+        }
+        next
+    }
+
     /// What the timestamps of a new source are moved by so that the same moment has the
     /// same time as with the old one: known where sender reports tie both
     /// to the publisher's clock.
-    fn shared_base(&self, track: &Track, source: SourceId, packet: &Packet) -> Option<u32> {
+    fn shared_base(
+        &self,
+        track: &Track,
+        source: SourceId,
+        codec: Codec,
+        timestamp: u32,
+    ) -> Option<u32> {
         let before = self.line.source().filter(|s| s.epoch == source.epoch)?;
         let clock = |s: SourceId| track.encodings.get(usize::from(s.encoding))?.clock;
         let (old, new) = (clock(before)?, clock(source)?);
-        let rate = i128::from(packet.codec.clock_rate());
+        let rate = i128::from(codec.clock_rate());
         let apart = new.wall.as_micros() as i128 - old.wall.as_micros() as i128;
         let old_then = old
             .timestamp
             .wrapping_add((apart * rate / 1_000_000) as u32);
         let shift = old_then.wrapping_sub(new.timestamp);
         let base = self.line.timestamp_base()?.wrapping_add(shift);
-        let step = packet
-            .timestamp
+        let step = timestamp
             .wrapping_add(base)
             .wrapping_sub(self.line.newest_timestamp()?);
         // A clock that is far off is none.

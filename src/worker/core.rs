@@ -11,6 +11,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use slab::Slab;
 
+use super::backlog::Starving;
 use super::clock::WallClock;
 use super::mesh::MeshMessage;
 use super::session::Session;
@@ -140,6 +141,10 @@ pub struct Core {
     pub(super) reaim: Vec<u32>,
     /// Tracks with a keyframe wanted.
     pub(super) hungry: Vec<u32>,
+    /// Viewers' slots that need a keyframe.
+    pub(super) starving: Vec<Starving>,
+    /// Viewers with something to send from rings now.
+    pub(super) behind: Vec<u32>,
     pub(super) next_keyframe_poll: Option<Instant>,
     pub(super) next_roll: Option<Instant>,
     pub(super) generation: u32,
@@ -179,6 +184,8 @@ impl Core {
             busy: Vec::new(),
             reaim: Vec::new(),
             hungry: Vec::new(),
+            starving: Vec::new(),
+            behind: Vec::new(),
             next_keyframe_poll: None,
             next_roll: None,
             generation: 0,
@@ -224,12 +231,14 @@ impl Core {
         self.tick_speakers(now);
         self.look_back(now, flush);
         self.aim_viewers();
-        self.poll_keyframes(now);
         if self.next_roll.is_none_or(|at| at <= now) {
             self.next_roll = Some(now + ROLL);
             self.roll(now);
             self.aim_viewers();
         }
+        self.feed_starving(now);
+        self.send_backlogs(now, flush);
+        self.poll_keyframes(now);
         self.send_rest(flush);
     }
 

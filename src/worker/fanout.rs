@@ -14,6 +14,7 @@ use super::session::{Media, Session};
 use crate::peer::egress::{Outlet, SendError};
 use crate::room::{SenderClock, Source};
 use crate::telemetry::DropReason;
+use crate::units::MediaKind;
 use crate::viewer::slot::Forwarded;
 
 impl Core {
@@ -134,11 +135,26 @@ impl Core {
                 arena: &mut self.outputs.arena,
                 path,
             };
+            viewer.pacer.refill(now, viewer.estimate);
             for (encoding, packet) in &pending {
+                if slot
+                    .behind
+                    .is_some_and(|behind| behind.covers(*encoding, packet.seq))
+                {
+                    continue; // it will be sent from the ring
+                }
+                if slot.kind == MediaKind::Video
+                    && !viewer.pacer.is_open()
+                    && slot.fall_behind(track, *encoding, packet, now)
+                {
+                    self.behind.push(subscriber.session);
+                    continue;
+                }
                 match slot.forward(&mut out, egress, track, *encoding, packet) {
                     Forwarded::Sent(size) => {
                         self.totals.rtp_out += 1;
                         viewer.sent.count(size);
+                        viewer.pacer.spend(size);
                     }
                     Forwarded::NotSelected | Forwarded::Late => {}
                     Forwarded::NoFormat => self.totals.drops.add(DropReason::CodecMismatch),

@@ -1,6 +1,7 @@
 //! What workers say to each other: values, never handles. A packet crosses
 //! once per worker, whatever the number of viewers there.
 
+use crate::room::encoding::Cached;
 use crate::room::membership::Publication;
 use crate::room::voice::Voice;
 use crate::room::{Packet, SenderClock, TrackKey};
@@ -57,6 +58,9 @@ pub enum MeshMessage {
         /// The encoding.
         encoding: u8,
     },
+    /// What joiners need of a track that the receiver has just subscribed to;
+    /// ahead of all its packets.
+    Segment(Box<SegmentMessage>),
     /// A packet of a subscribed track.
     Media(Box<MediaMessage>),
     /// A sender report of a subscribed track.
@@ -87,6 +91,19 @@ pub struct MediaMessage {
     pub encoding: u8,
     /// The packet, its payload copied.
     pub packet: Packet,
+}
+
+/// A track's newest keyframe segments on their way to another worker.
+#[derive(Debug, Clone)]
+pub struct SegmentMessage {
+    /// The track's index at the receiver.
+    pub index: u32,
+    /// Its name, to make sure that the index still means it.
+    pub track: TrackKey,
+    /// The publisher they belong to.
+    pub generation: u32,
+    /// One an encoding.
+    pub encodings: Vec<Cached>,
 }
 
 impl MeshMessage {

@@ -1,6 +1,7 @@
 //! A worker: an OS thread that owns its sockets, sessions, tracks and timers,
 //! around a core that has none of time, sockets and threads.
 
+mod backlog;
 mod binding;
 pub mod clock;
 mod commands;

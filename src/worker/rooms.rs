@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::core::Core;
-use super::mesh::{MediaMessage, MeshMessage};
+use super::mesh::{MediaMessage, MeshMessage, SegmentMessage};
 use super::session::Publisher;
 use crate::room::membership::{Publication, worker_bit, workers};
 use crate::room::{RemoteSubscriber, Source, Subscriber, Track, TrackKey};
@@ -122,7 +122,28 @@ impl Core {
     }
 
     fn send_subscribe(&mut self, worker: WorkerId, track: TrackKey, index: u32, on: bool) {
+        if let Some(entry) = self.tracks.get_mut(index as usize) {
+            entry.restoring = on;
+            if !on {
+                entry.forget_packets();
+            }
+        }
         self.send(worker, MeshMessage::Subscribe { track, index, on });
+    }
+
+    /// What joiners need has come from the publisher's worker.
+    fn restore(&mut self, from: WorkerId, message: SegmentMessage) {
+        let Some(track) = self.tracks.get_mut(message.index as usize) else {
+            return;
+        };
+        if track.key != message.track || track.source != (Source::Remote { worker: from }) {
+            return;
+        }
+        track.restoring = false;
+        if track.generation == message.generation {
+            track.restore(message.encodings, self.now);
+        }
+        self.reaim.push(message.index);
     }
 
     fn detach(&mut self, index: u32) {
@@ -282,6 +303,7 @@ impl Core {
                     self.want_keyframe(index, encoding);
                 }
             }
+            MeshMessage::Segment(segment) => self.restore(from, *segment),
             MeshMessage::Media(media) => {
                 let expected = self.tracks.get(media.index as usize).is_some_and(|t| {
                     t.key == media.track
@@ -357,6 +379,13 @@ impl Core {
                 index,
             });
             let generation = track.generation;
+            let segment = SegmentMessage {
+                index,
+                track: key,
+                generation,
+                encodings: track.cached(),
+            };
+            self.send(from, MeshMessage::Segment(Box::new(segment)));
             for packet in self.voice_so_far(now, track_index) {
                 let media = MediaMessage {
                     index,

@@ -50,7 +50,13 @@ impl Core {
             return Ok(());
         };
         let report = match &session.media {
-            Media::Viewer(viewer) => viewer.next_report,
+            Media::Viewer(viewer) => {
+                if viewer.next_burst.is_some_and(|at| at <= now) {
+                    self.behind.push(slot);
+                }
+                let burst = viewer.next_burst.filter(|at| *at > now);
+                viewer.next_report.into_iter().chain(burst).min()
+            }
             Media::Publisher(publisher) => publisher.ingress.repair_deadline(),
         };
         let next = [session.transport.deadline(), report, Some(end.0)]

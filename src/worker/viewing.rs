@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use super::backlog::Starving;
 use super::core::Core;
 use super::session::{Media, Session};
 use crate::control::messages::{Event, InactiveReason};
@@ -48,7 +49,6 @@ impl Core {
             return;
         };
         let key = *key;
-        let mut wanted = smallvec::SmallVec::<[(u32, u8); 2]>::new();
         let connected = viewer.egress.is_some();
         let now = self.now;
         let mut requests = smallvec::SmallVec::<[_; 2]>::new();
@@ -75,9 +75,14 @@ impl Core {
             slot.count_in(track);
             layers_changed |= slot.saw(track) || changed;
             if connected && let Some(encoding) = needed {
-                wanted.push((*index, encoding));
+                self.starving.push(Starving {
+                    session,
+                    slot: u8::try_from(*at).unwrap_or(u8::MAX),
+                    needed: Some(encoding),
+                });
             }
         }
+        let mut wanted = smallvec::SmallVec::<[(u32, u8); 2]>::new();
         let budget = viewer.picture_budget();
         for slot in viewer.slots.iter().filter(|_| connected) {
             if let Some(index) = slot.incoming
@@ -151,12 +156,8 @@ impl Core {
         *heard = now;
         let wall = NtpTime::from_unix(self.config.clock.unix(now)).compact();
         let micros = self.config.clock.micros(now);
-        let mut keyframes = smallvec::SmallVec::<[(u32, u8); 2]>::new();
-        let mut want = |slot: &crate::viewer::slot::Slot| {
-            if let (Some(track), Some(encoding)) = (slot.track, slot.wanted_encoding()) {
-                keyframes.push((track, encoding));
-            }
-        };
+        let session = slot;
+        let mut starving = smallvec::SmallVec::<[u8; 2]>::new();
         for packet in rtcp::packets(plain) {
             match packet {
                 Ok(rtcp::Packet::Nack(nack)) => {
@@ -199,16 +200,12 @@ impl Core {
                 }
                 Ok(rtcp::Packet::Pli(pli)) => {
                     self.totals.keyframe_requests_in += 1;
-                    if let Some(slot) = viewer.slot_by_ssrc(pli.media_ssrc) {
-                        want(slot);
-                    }
+                    starving.extend(viewer.slot_index(pli.media_ssrc));
                 }
                 Ok(rtcp::Packet::Fir(fir)) => {
                     self.totals.keyframe_requests_in += 1;
                     for entry in fir.entries() {
-                        if let Some(slot) = viewer.slot_by_ssrc(entry.ssrc) {
-                            want(slot);
-                        }
+                        starving.extend(viewer.slot_index(entry.ssrc));
                     }
                 }
                 Ok(rtcp::Packet::ReceiverReport(report)) => {
@@ -235,8 +232,12 @@ impl Core {
         if moved {
             self.estimate_written(slot);
         }
-        for (track, encoding) in keyframes {
-            self.want_keyframe(track, encoding);
+        for slot in starving {
+            self.starving.push(Starving {
+                session,
+                slot,
+                needed: None,
+            });
         }
         self.probe_viewer(now, slot);
     }

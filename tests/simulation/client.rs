@@ -325,6 +325,17 @@ impl Client {
         }
     }
 
+    /// Asks for a keyframe of the video it watches, as a decoder does that has
+    /// lost its way.
+    pub fn request_keyframe(&mut self) {
+        let ssrc = self.received.iter().rev().find(|r| r.video).map(|r| r.ssrc);
+        let mut api = self.rtc.direct_api();
+        if let Some(stream) = ssrc.and_then(|ssrc| api.stream_rx(&ssrc.into())) {
+            stream.request_keyframe(KeyframeRequestKind::Pli);
+        }
+        self.timeout = None;
+    }
+
     fn send_media(&mut self, now: Instant) {
         let (audio, video) = (self.audio, self.video);
         let Role::Publisher(p) = &mut self.role else {

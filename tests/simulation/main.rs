@@ -9,6 +9,7 @@ mod world;
 
 mod estimates;
 mod forwarding;
+mod join;
 mod layers;
 mod restarts;
 mod rooms;

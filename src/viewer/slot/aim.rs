@@ -21,6 +21,9 @@ impl Slot {
     pub fn request(&mut self, track: &Track, now: Instant) -> Request {
         if self.formats_epoch != Some(track.epoch) {
             self.formats_epoch = Some(track.epoch);
+            // Packets have gone with their publisher.
+            self.behind = None;
+            self.fed = None;
             self.formats = match_formats(&track.formats, &self.codecs);
             self.chosen = None;
         }

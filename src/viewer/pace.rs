@@ -1,0 +1,310 @@
+//! How fast packets leave towards one viewer: a token bucket of bytes.
+//!
+//! A picture of ordinary size finds the bucket full and leaves at once and
+//! whole, so that its packets form one run. What is larger (a keyframe, a
+//! backlog, a burst of repairs) empties the bucket; what does not fit stays in
+//! the track's ring, the slot falls behind, and a timer goes on as the bucket
+//! fills. Sound never waits, but is counted.
+
+use std::time::{Duration, Instant};
+
+use crate::units::Bitrate;
+
+/// Percent of the estimate that a burst is spread at. An estimate is about
+/// averages: libwebrtc's pacer uses the same 2.5.
+const PERCENT: u64 = 250;
+
+/// What the bucket holds, as time at its rate: an ordinary picture at the
+/// estimated rate (33 ms at 30 a second) fits more than twice.
+const DEPTH: Duration = Duration::from_millis(40);
+
+/// The bucket holds at least four full packets, and no more than what one turn
+/// of the worker may put into its arena for a viewer.
+const LEAST_DEPTH: u64 = 5_000;
+const MOST_DEPTH: u64 = 128_000;
+
+/// The rate while no estimate is known, in bits per second: most paths carry
+/// it, and a keyframe of 100 KB takes 65 ms.
+const UNKNOWN: u64 = 12_000_000;
+
+/// No viewer is paced below this, in bits per second: audio and the smallest
+/// video.
+const LEAST: u64 = 600_000;
+
+/// Not even in doubling is it faster than this, in bits per second.
+const MOST: u64 = 200_000_000;
+
+/// While a viewer is behind this long without a loss, the rate doubles where no
+/// estimate says what the path carries.
+const DOUBLE_AFTER: Duration = Duration::from_millis(120);
+
+/// The same with an estimate: what flows is more than 2.5 times of it, and
+/// must not fall behind for ever. The allocation lowers it, not the pacer.
+const YIELD_AFTER: Duration = Duration::from_millis(400);
+
+/// A timer of the pacer runs no sooner than this: several packets a time.
+const QUANTUM: Duration = Duration::from_millis(5);
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Pacer {
+    /// Bytes that may leave at once; negative after more left.
+    level: i64,
+    at: Option<Instant>,
+    /// Bytes per second.
+    rate: u64,
+    depth: i64,
+    estimate: Option<Bitrate>,
+    /// Bits per second while no estimate is known.
+    probe: u64,
+    /// How often the rate was doubled since the viewer fell behind.
+    doubled: u32,
+    /// Since when the viewer is behind.
+    behind: Option<Instant>,
+}
+
+impl Default for Pacer {
+    fn default() -> Self {
+        let mut pacer = Self {
+            level: 0,
+            at: None,
+            rate: 0,
+            depth: 0,
+            estimate: None,
+            probe: UNKNOWN,
+            doubled: 0,
+            behind: None,
+        };
+        pacer.set_rate();
+        pacer.level = pacer.depth;
+        pacer
+    }
+}
+
+impl Pacer {
+    fn set_rate(&mut self) {
+        let bits = match self.estimate {
+            Some(Bitrate(estimate)) => estimate.saturating_mul(PERCENT) / 100,
+            None => self.probe,
+        };
+        let bits = (bits.clamp(LEAST, MOST) << self.doubled.min(8)).min(MOST);
+        self.rate = bits / 8;
+        let depth = self.rate * DEPTH.as_millis() as u64 / 1000;
+        self.depth = depth.clamp(LEAST_DEPTH, MOST_DEPTH) as i64;
+    }
+
+    /// Lets time pass; `estimate` is the viewer's, `None` while no limit is known.
+    #[inline]
+    pub fn refill(&mut self, now: Instant, estimate: Option<Bitrate>) {
+        if estimate != self.estimate {
+            self.estimate = estimate;
+            self.set_rate();
+        }
+        let since = self
+            .at
+            .map_or(DEPTH, |at| now.saturating_duration_since(at))
+            .min(Duration::from_secs(1));
+        self.at = Some(now);
+        let micros = since.as_secs() * 1_000_000 + u64::from(since.subsec_micros());
+        let earned = self.rate * micros / 1_000_000;
+        self.level = (self.level + earned as i64).min(self.depth);
+    }
+
+    /// Something may leave.
+    #[inline]
+    pub fn is_open(&self) -> bool {
+        self.level > 0
+    }
+
+    /// Bytes left. The debt is bounded, so that a burst of sound delays
+    /// pictures by no more than the bucket's depth.
+    #[inline]
+    pub fn spend(&mut self, bytes: usize) {
+        self.level = (self.level - bytes as i64).max(-self.depth);
+    }
+
+    /// How long until some packets may leave.
+    pub fn opens_in(&self) -> Duration {
+        let quantum = self.rate * QUANTUM.as_millis() as u64 / 1000;
+        let wanted = quantum.min(self.depth as u64) as i64 - self.level;
+        let micros = wanted.max(0) as u64 * 1_000_000 / self.rate.max(1);
+        Duration::from_micros(micros).max(Duration::from_millis(1))
+    }
+
+    /// The rate in bytes per second.
+    pub fn rate(&self) -> u64 {
+        self.rate
+    }
+
+    /// How long `bytes` will take beside `live` bytes per second; `None` when
+    /// they never get through.
+    pub fn time_for(&self, bytes: u64, live: u64) -> Option<Duration> {
+        let (mut left, mut rate, mut time) = (bytes, self.rate, Duration::ZERO);
+        if self.estimate.is_none() {
+            // The rate doubles on the way.
+            for _ in 0..4 {
+                let step = rate.saturating_sub(live) * DOUBLE_AFTER.as_millis() as u64 / 1000;
+                if left <= step {
+                    break;
+                }
+                left -= step;
+                time += DOUBLE_AFTER;
+                rate = (rate * 2).min(MOST / 8);
+            }
+        }
+        let free = rate.checked_sub(live).filter(|free| *free > 0)?;
+        Some(time + Duration::from_micros(left.saturating_mul(1_000_000) / free))
+    }
+
+    /// The viewer is behind at `now`, or (`false`) it has caught up.
+    pub fn note_behind(&mut self, now: Instant, behind: bool) {
+        if !behind {
+            self.behind = None;
+            if std::mem::take(&mut self.doubled) > 0 {
+                self.set_rate();
+            }
+            return;
+        }
+        let since = *self.behind.get_or_insert(now);
+        let step = match self.estimate {
+            Some(_) => YIELD_AFTER,
+            None => DOUBLE_AFTER,
+        };
+        let due = now.saturating_duration_since(since).as_micros() / step.as_micros();
+        if due > u128::from(self.doubled) {
+            self.doubled += 1;
+            self.set_rate();
+        }
+    }
+
+    /// Packets were lost while the viewer was behind: slower, where no
+    /// estimate tells how fast.
+    pub fn note_loss(&mut self, now: Instant) {
+        if self.behind.is_none() || self.estimate.is_some() {
+            return;
+        }
+        self.probe = (self.rate * 8 / 2).max(LEAST * 2);
+        self.doubled = 0;
+        self.behind = Some(now);
+        self.set_rate();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(start: Instant, millis: u64) -> Instant {
+        start + Duration::from_millis(millis)
+    }
+
+    /// Sends all that may leave each millisecond; bytes by millisecond.
+    fn drain(pacer: &mut Pacer, start: Instant, millis: u64, rate: Option<Bitrate>) -> Vec<usize> {
+        (0..millis)
+            .map(|ms| {
+                pacer.refill(at(start, ms), rate);
+                let mut sent = 0;
+                while pacer.is_open() {
+                    pacer.spend(1200);
+                    sent += 1200;
+                }
+                sent
+            })
+            .collect()
+    }
+
+    #[test]
+    fn an_ordinary_picture_leaves_at_once() {
+        let start = Instant::now();
+        // 4 Mb/s at 25 pictures a second are 20 KB a picture.
+        let rate = Some(Bitrate(4_000_000));
+        let mut pacer = Pacer::default();
+        for picture in 0..100u64 {
+            pacer.refill(at(start, picture * 40), rate);
+            for _ in 0..17 {
+                assert!(pacer.is_open(), "picture {picture}");
+                pacer.spend(1200);
+            }
+        }
+    }
+
+    #[test]
+    fn a_burst_is_spread_at_two_and_a_half_times_the_estimate() {
+        let start = Instant::now();
+        let mut pacer = Pacer::default();
+        let sent = drain(&mut pacer, start, 1000, Some(Bitrate(4_000_000)));
+        let total: usize = sent.iter().sum();
+        // 1.25 MB in a second, and the bucket's 50 KB at once.
+        assert!((1_250_000..1_320_000).contains(&total), "{total}");
+        assert!(sent[0] >= 50_000 && sent[0] < 53_000, "{}", sent[0]);
+        let second: usize = sent[500..].iter().sum();
+        assert!((610_000..640_000).contains(&second), "{second}");
+    }
+
+    #[test]
+    fn a_timer_lets_several_packets_leave() {
+        let start = Instant::now();
+        let rate = Some(Bitrate(4_000_000));
+        let mut pacer = Pacer::default();
+        pacer.refill(start, rate);
+        while pacer.is_open() {
+            pacer.spend(1200);
+        }
+        let wait = pacer.opens_in();
+        assert!((5..=7).contains(&wait.as_millis()), "{wait:?}");
+        pacer.refill(start + wait, rate);
+        let mut sent = 0;
+        while pacer.is_open() {
+            pacer.spend(1200);
+            sent += 1;
+        }
+        assert!((5..=7).contains(&sent), "{sent}");
+    }
+
+    #[test]
+    fn the_unknown_path_is_tried_ever_faster_until_it_loses() {
+        let start = Instant::now();
+        let mut pacer = Pacer::default();
+        let mut rates = Vec::new();
+        for ms in 0..500 {
+            pacer.note_behind(at(start, ms), true);
+            rates.push(pacer.rate() * 8 / 1_000_000);
+        }
+        assert_eq!((rates[0], rates[119], rates[120]), (12, 12, 24));
+        assert_eq!((rates[240], rates[499]), (48, 192));
+        pacer.note_loss(at(start, 500));
+        assert_eq!(pacer.rate() * 8, 96_000_000);
+        pacer.note_behind(at(start, 600), false);
+        // What was learned stays.
+        assert_eq!(pacer.rate() * 8, 96_000_000);
+        pacer.note_loss(at(start, 700));
+        assert_eq!(pacer.rate() * 8, 96_000_000, "not behind: no burst of ours");
+    }
+
+    #[test]
+    fn nobody_falls_behind_for_ever() {
+        let start = Instant::now();
+        let mut pacer = Pacer::default();
+        let estimate = Some(Bitrate(300_000));
+        pacer.refill(start, estimate);
+        assert_eq!(pacer.rate() * 8, 750_000);
+        for ms in 0..1300 {
+            pacer.note_behind(at(start, ms), true);
+        }
+        assert_eq!(pacer.rate() * 8, 6_000_000);
+        pacer.note_behind(at(start, 1300), false);
+        assert_eq!(pacer.rate() * 8, 750_000);
+    }
+
+    #[test]
+    fn the_time_of_a_backlog_is_foreseen() {
+        let mut pacer = Pacer::default();
+        // 12, 24, 48, 96 Mb/s for 120 ms each are 2.7 MB.
+        let time = pacer.time_for(2_700_000, 0).unwrap();
+        assert!((470..490).contains(&time.as_millis()), "{time:?}");
+        pacer.refill(Instant::now(), Some(Bitrate(2_000_000)));
+        let time = pacer.time_for(625_000, 312_500).unwrap();
+        assert_eq!(time.as_millis(), 2000);
+        assert_eq!(pacer.time_for(1, 625_000), None);
+    }
+}

@@ -1,0 +1,215 @@
+//! Keyframes for slots that need one, from the ring or from the publisher, and
+//! the backlogs that viewers are sent at their pace.
+
+use std::time::{Duration, Instant};
+
+use super::core::{ARENA_RESERVE, Core, Flush};
+use super::session::{Media, Session};
+use crate::peer::egress::{Outlet, SendError};
+use crate::room::Track;
+use crate::telemetry::DropReason;
+use crate::viewer::catch_up::{Behind, Circumstances, Need, Step, plan};
+use crate::viewer::select::Awaited;
+use crate::viewer::slot::Slot;
+
+/// Bytes of backlogs that a worker sends in one turn: about a millisecond's
+/// work, so that a crowd of joiners does not delay what is live.
+const BYTES_PER_TURN: usize = 512 << 10;
+
+/// A viewer that was given a backlog can't ask for another keyframe before
+/// this; its decoder has hardly seen the first one.
+const SETTLING: Duration = Duration::from_secs(1);
+
+/// A viewer that asks again within this is not helped by what is cached.
+const TRIED: Duration = Duration::from_secs(5);
+
+/// Pictures a second, where it is not measured yet.
+const USUAL_FRAME_RATE: f32 = 30.0;
+
+/// A viewer's slot that needs a keyframe.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Starving {
+    /// Index of the session.
+    pub session: u32,
+    /// Index of the slot.
+    pub slot: u8,
+    /// The encoding that it is needed of; `None` when the viewer itself asked.
+    pub needed: Option<u8>,
+}
+
+impl Core {
+    /// Gives each slot that needs a keyframe the cached one, or asks the
+    /// publisher for another, or both.
+    pub(super) fn feed_starving(&mut self, now: Instant) {
+        let mut starving = std::mem::take(&mut self.starving);
+        for hungry in starving.drain(..) {
+            if let Some((track, encoding)) = self.feed(now, hungry) {
+                self.want_keyframe(track, encoding);
+            }
+        }
+        self.starving = starving;
+    }
+
+    /// Returns the encoding that the publisher is to be asked for.
+    fn feed(&mut self, now: Instant, hungry: Starving) -> Option<(u32, u8)> {
+        let Some(Session {
+            media: Media::Viewer(viewer),
+            ..
+        }) = self.sessions.get_mut(hungry.session)
+        else {
+            return None;
+        };
+        let slot = viewer.slots.get_mut(usize::from(hungry.slot))?;
+        let index = slot.track?;
+        let track = self.tracks.get(index as usize)?;
+        let asked = hungry.needed.is_none();
+        let wanted = hungry.needed.or(slot.wanted_encoding())?;
+        let need = need(slot, track, asked)?;
+        if track.restoring {
+            return None; // the segment is on its way from the publisher's worker
+        }
+        let settling = |since: Instant| now.saturating_duration_since(since) < SETTLING;
+        if let Some(behind) = &slot.behind
+            && behind.encoding == wanted
+        {
+            let helpless = asked && !settling(behind.since);
+            return helpless.then_some((index, wanted));
+        }
+        let fed = slot.fed.map(|(at, _)| at);
+        if need == Need::Recover && fed.is_some_and(settling) {
+            return None;
+        }
+        let encoding = track.encodings.get(usize::from(wanted))?;
+        // What did not help is not tried again.
+        let segment = encoding.ring.segment().filter(|segment| {
+            slot.fed.is_none_or(|(at, first)| {
+                let long_ago = now.saturating_duration_since(at) > TRIED;
+                first != segment.first || asked && long_ago
+            })
+        });
+        let frame_rate = Some(encoding.stats.frame_rate()).filter(|rate| *rate > 0.0);
+        let age = segment.map_or(Duration::ZERO, |s| {
+            s.edge.0.saturating_duration_since(s.arrival)
+        });
+        let pictures = age.as_secs_f32() * frame_rate.unwrap_or(USUAL_FRAME_RATE);
+        let plan = plan(&Circumstances {
+            need,
+            segment,
+            pictures: pictures as u32 + 1,
+            pacer: &viewer.pacer,
+            live: encoding.stats.bitrate().0 / 8,
+            reaction: encoding.keyframes.reaction(),
+            next: encoding.next_keyframe(now),
+        });
+        if let (Some(segment), Some(replay)) = (segment, plan.replay) {
+            slot.behind = Some(Behind::replay(wanted, &segment, replay, now));
+            slot.fed = Some((now, segment.first));
+            self.behind.push(hungry.session);
+        }
+        plan.ask.then_some((index, wanted))
+    }
+
+    /// Sends what viewers are behind with, as far as their pace allows.
+    pub(super) fn send_backlogs(&mut self, now: Instant, flush: &mut dyn Flush) {
+        let mut behind = std::mem::take(&mut self.behind);
+        let mut left = BYTES_PER_TURN;
+        for session in behind.drain(..) {
+            let sent = self.send_backlog(now, session, left, flush);
+            left = left.saturating_sub(sent);
+        }
+        self.behind = behind;
+    }
+
+    /// Sends up to about `most` bytes; returns how many it were.
+    fn send_backlog(
+        &mut self,
+        now: Instant,
+        session: u32,
+        most: usize,
+        flush: &mut dyn Flush,
+    ) -> usize {
+        let Some(Session {
+            key,
+            media: Media::Viewer(viewer),
+            transport,
+            ..
+        }) = self.sessions.get_mut(session)
+        else {
+            return 0;
+        };
+        let key = *key;
+        let (Some(egress), Some(path)) = (&mut viewer.egress, transport.ice.path()) else {
+            return 0;
+        };
+        let mut ended = smallvec::SmallVec::<[(u32, u8); 2]>::new();
+        let (mut sent, mut rest) = (0, false);
+        viewer.pacer.refill(now, viewer.estimate);
+        for slot in &mut viewer.slots {
+            let Some((index, track)) = slot
+                .track
+                .and_then(|index| Some((index, self.tracks.get(index as usize)?)))
+            else {
+                continue;
+            };
+            while slot.behind.is_some() {
+                if sent >= most || !viewer.pacer.is_open() {
+                    rest = true;
+                    break;
+                }
+                if self.outputs.arena.room() < ARENA_RESERVE {
+                    flush.flush(&mut self.outputs.arena);
+                }
+                let mut out = Outlet {
+                    now,
+                    clock: &self.config.clock,
+                    arena: &mut self.outputs.arena,
+                    path,
+                };
+                match slot.advance(&mut out, egress, track) {
+                    Step::Sent(size) => {
+                        self.totals.rtp_out += 1;
+                        viewer.sent.count(size);
+                        viewer.pacer.spend(size);
+                        sent += size;
+                    }
+                    Step::Passed | Step::Live => {}
+                    Step::Ended => {
+                        ended.extend(slot.wanted_encoding().map(|encoding| (index, encoding)));
+                        slot.selection.interrupt();
+                    }
+                    Step::NoFormat => self.totals.drops.add(DropReason::CodecMismatch),
+                    Step::Failed(SendError::Full) => {
+                        self.totals.drops.add(DropReason::EgressFull);
+                    }
+                    Step::Failed(SendError::Seal) => {
+                        self.totals.drops.add(DropReason::Oversize);
+                    }
+                }
+            }
+        }
+        viewer.pacer.note_behind(now, rest);
+        viewer.next_burst = rest.then(|| now + viewer.pacer.opens_in());
+        if let Some(at) = viewer.next_burst {
+            self.wake_at(key, at);
+        }
+        for (track, encoding) in ended {
+            self.want_keyframe(track, encoding);
+        }
+        sent
+    }
+}
+
+/// Why the slot needs a keyframe; `None` when it has it by now.
+fn need(slot: &Slot, track: &Track, asked: bool) -> Option<Need> {
+    match (slot.selection.awaited(), slot.selection.current()) {
+        (Some(_), None) => Some(Need::Join),
+        (Some(_), Some(_)) => Some(Need::Switch),
+        (None, Some(_)) if asked => Some(Need::Recover),
+        (None, Some(current)) => {
+            let encoding = track.encodings.get(usize::from(current.encoding))?;
+            let more = slot.layers.awaited(&encoding.grid) != Awaited::Nothing;
+            more.then_some(Need::Switch)
+        }
+        (None, None) => None,
+    }
+}

@@ -1,0 +1,220 @@
+//! Joining in the middle: pictures at once, from the cached segment, whatever
+//! the publisher does when asked for a keyframe.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use weir::control::messages::ViewTarget;
+use weir::units::ParticipantId;
+
+use crate::checks::{
+    audio, complete_frames, continuous, over_seeds, starts_with_a_keyframe, video,
+};
+use crate::client::{Client, Plan};
+use crate::world::World;
+
+const ALICE: ViewTarget = ViewTarget::Participant(ParticipantId(1));
+/// Of the links in these tests.
+const RTT: Duration = Duration::from_millis(20);
+
+/// Ignores requests, a keyframe every 10 s, 2.6 Mb/s.
+fn stubborn() -> Plan {
+    Plan {
+        packets_per_frame: 10,
+        gop: 300,
+        reacts: false,
+        ..Plan::default()
+    }
+}
+
+/// When the last packet of each frame came.
+fn arrivals(client: &Client) -> BTreeMap<u32, Instant> {
+    let mut at = BTreeMap::new();
+    for packet in video(client) {
+        if let Some(stamp) = packet.stamp {
+            let entry = at.entry(stamp.frame).or_insert(packet.at);
+            *entry = packet.at.max(*entry);
+        }
+    }
+    at
+}
+
+/// How long after it was connected the client had its first whole picture.
+fn first_picture(client: &Client) -> Duration {
+    let frames = complete_frames(&video(client));
+    let at = arrivals(client)[&frames[0]];
+    at.saturating_duration_since(client.connected.expect("connected"))
+}
+
+/// How long after its first picture a client is as live as a viewer that has
+/// been there for long and got its pictures at `live`.
+fn caught_up(client: &Client, live: &BTreeMap<u32, Instant>) -> Duration {
+    let frames = arrivals(client);
+    let first = *frames.values().next().expect("a picture");
+    let tolerance = Duration::from_millis(20);
+    let late = frames
+        .iter()
+        .filter(|(frame, at)| live.get(frame).is_none_or(|live| **at > *live + tolerance))
+        .map(|(_, at)| *at)
+        .max();
+    late.map_or(Duration::ZERO, |at| at - first)
+}
+
+/// What sender reports say about the offset of sound and pictures, in seconds.
+fn offset(client: &Client) -> f64 {
+    let begin = |captured: Duration, media: f64| captured.as_secs_f64() - media;
+    let pictures = video(client)
+        .iter()
+        .rev()
+        .find_map(|p| Some(begin(p.captured?, f64::from(p.stamp?.frame - 1) / 30.0)))
+        .expect("video with a report");
+    let sound = audio(client)
+        .iter()
+        .rev()
+        .find_map(|p| Some(begin(p.captured?, f64::from(p.audio_number? - 500) / 50.0)))
+        .expect("audio with a report");
+    pictures - sound
+}
+
+/// Timestamps grow with every picture, and pass as time does from the live
+/// edge on.
+fn times_grow(client: &Client) {
+    let mut packets = video(client);
+    packets.sort_by_key(|p| p.seq);
+    for pair in packets.windows(2) {
+        let step = pair[1].timestamp.wrapping_sub(pair[0].timestamp) as i32;
+        let next = pair[0].stamp.map(|s| s.frame) != pair[1].stamp.map(|s| s.frame);
+        assert_eq!(step > 0, next, "{:?} {:?}", pair[0], pair[1]);
+    }
+}
+
+fn join_a_stubborn_publisher(seed: u64, workers: u8) {
+    let mut world = World::new(seed, workers);
+    let publisher = world.publish(0, 1, 1, stubborn());
+    let reference = world.view(0, 1, ALICE);
+    // 12 s in, the keyframe of second 10 is two seconds old.
+    world.run(Duration::from_secs(12));
+    let requests = world.client(publisher).keyframe_requests;
+    let mut joined = Vec::new();
+    for n in 0..8u8 {
+        joined.push(world.view(n % workers, 1, ALICE));
+        world.run(Duration::from_millis(900 + 13 * (seed % 7)));
+    }
+    world.run(Duration::from_secs(8));
+    let live = arrivals(world.client(reference));
+    for viewer in joined {
+        let client = world.client(viewer);
+        let frames = video(client);
+        starts_with_a_keyframe(&frames);
+        continuous(&frames, 0);
+        continuous(&audio(client), 0);
+        times_grow(client);
+        let waited = first_picture(client);
+        assert!(waited <= 2 * RTT, "{waited:?} to the first picture");
+        let behind = caught_up(client, &live);
+        assert!(behind < Duration::from_secs(1), "{behind:?} behind");
+        // Nothing is left out on the way to the live edge.
+        let whole = complete_frames(&frames);
+        assert_eq!(whole.len() as u32, whole[whole.len() - 1] - whole[0] + 1);
+        let offset = offset(client);
+        assert!(offset.abs() < 0.005, "sound and pictures {offset} s apart");
+    }
+    let mut totals = (0, 0);
+    for worker in 0..usize::from(workers) {
+        let worker = world.snapshot(worker).totals;
+        totals.0 += worker.nacks_in;
+        totals.1 += worker.keyframe_requests_in;
+    }
+    assert_eq!(totals, (0, 0), "the replay provokes no NACK and no PLI");
+    let asked = world.client(publisher).keyframe_requests - requests;
+    assert!(
+        asked <= 8,
+        "{asked} requests to a publisher that ignores them"
+    );
+}
+
+#[test]
+fn a_joiner_is_given_the_cached_segment() {
+    over_seeds("a_joiner_is_given_the_cached_segment", 4, |seed| {
+        join_a_stubborn_publisher(seed, 1);
+    });
+}
+
+#[test]
+fn a_joiner_on_another_worker_is_given_it_too() {
+    over_seeds("a_joiner_on_another_worker_is_given_it_too", 4, |seed| {
+        join_a_stubborn_publisher(seed, 4);
+    });
+}
+
+#[test]
+fn a_publisher_that_reacts_is_asked_and_shortens_the_replay() {
+    over_seeds("a_publisher_that_reacts_is_asked", 4, |seed| {
+        let mut world = World::new(seed, 1);
+        let plan = Plan {
+            reacts: true,
+            ..stubborn()
+        };
+        let publisher = world.publish(0, 1, 1, plan);
+        let reference = world.view(0, 1, ALICE);
+        world.run(Duration::from_secs(8));
+        let requests = world.client(publisher).keyframe_requests;
+        let viewer = world.view(0, 1, ALICE);
+        world.run(Duration::from_secs(3));
+        let live = arrivals(world.client(reference));
+        let asked = world.client(publisher).keyframe_requests - requests;
+        assert_eq!(asked, 1, "one request for a segment of 7 s");
+        let client = world.client(viewer);
+        let frames = video(client);
+        starts_with_a_keyframe(&frames);
+        continuous(&frames, 0);
+        times_grow(client);
+        assert!(first_picture(client) <= 2 * RTT);
+        let behind = caught_up(client, &live);
+        assert!(behind < Duration::from_millis(150), "{behind:?} behind");
+        let whole = complete_frames(&frames);
+        let span = (whole[whole.len() - 1] - whole[0] + 1) as usize;
+        assert!(whole.len() < span, "it leapt to the new keyframe");
+        assert_eq!(whole.len() * 10, frames.len(), "no picture was cut");
+        // Those who follow closely share that keyframe.
+        let requests = world.client(publisher).keyframe_requests;
+        for _ in 0..10 {
+            world.view(0, 1, ALICE);
+            world.run(Duration::from_millis(20));
+        }
+        world.run(Duration::from_secs(1));
+        let asked = world.client(publisher).keyframe_requests - requests;
+        assert!(asked <= 1, "{asked} requests for ten joiners");
+    });
+}
+
+#[test]
+fn a_viewer_that_lost_its_way_is_helped_from_the_cache() {
+    over_seeds("a_viewer_that_lost_its_way_is_helped", 4, |seed| {
+        let mut world = World::new(seed, 1);
+        world.publish(0, 1, 1, stubborn());
+        let viewer = world.view(0, 1, ALICE);
+        world.run(Duration::from_secs(13));
+        let lost = world.now;
+        for _ in 0..10 {
+            world.client(viewer).request_keyframe();
+            world.run(Duration::from_millis(50));
+        }
+        world.run(Duration::from_secs(2));
+        let totals = world.snapshot(0).totals;
+        assert!(
+            totals.keyframe_requests_in >= 5,
+            "{}",
+            totals.keyframe_requests_in
+        );
+        let client = world.client(viewer);
+        let frames = video(client);
+        continuous(&frames, 0);
+        times_grow(client);
+        let keyframes = frames
+            .iter()
+            .filter(|p| p.at > lost && p.stamp.is_some_and(|s| s.keyframe && s.index == 0));
+        assert_eq!(keyframes.count(), 1, "ten requests are one replay");
+        assert!(offset(client).abs() < 0.005);
+    });
+}
