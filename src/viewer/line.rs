@@ -107,6 +107,17 @@ impl Run {
     }
 }
 
+/// Packets that go out later than they came.
+#[derive(Debug, Clone, Copy)]
+pub struct Backlog {
+    /// Arrival and timestamp of the newest packet of the source.
+    pub edge: (Instant, u32),
+    /// When sending begins.
+    pub now: Instant,
+    /// How long it will take, about.
+    pub lasting: Duration,
+}
+
 /// A packet's place on the line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
@@ -209,19 +220,16 @@ impl Line {
     }
 
     /// Begins a run with the packet `seq` of `source` that came a while
-    /// ago; the packets from it to `edge`, arrival and timestamp of the newest,
-    /// will be sent within about `lasting` from `now` on. `base` is as in
-    /// [`switch`](Self::switch).
+    /// ago. `base` is as in [`switch`](Self::switch).
     pub fn catch_up(
         &mut self,
         source: SourceId,
         seq: u64,
         timestamp: u32,
-        edge: (Instant, u32),
-        now: Instant,
-        lasting: Duration,
+        backlog: Backlog,
         base: Option<u32>,
     ) {
+        let Backlog { edge, now, lasting } = backlog;
         let since = now.saturating_duration_since(edge.0);
         let live_now = edge.1.wrapping_add(ticks(since, self.clock_rate));
         let mut to = self.time_at(now);

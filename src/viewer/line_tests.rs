@@ -95,7 +95,8 @@ fn a_backlog_is_numbered_as_it_goes_and_ends_on_the_live_line() {
     // The keyframe came 3 s ago; the backlog goes out within 300 ms.
     let edge = (now, 500 + 90 * 3000);
     let lasting = Duration::from_millis(300);
-    line.catch_up(A, 40, 500, edge, now, lasting, None);
+    let backlog = Backlog { edge, now, lasting };
+    line.catch_up(A, 40, 500, backlog, None);
     let mut last = None;
     for frame in 0..120u64 {
         let (seq, timestamp) = (40 + frame, 500 + frame as u32 * 3000);
@@ -122,15 +123,12 @@ fn a_backlog_is_numbered_as_it_goes_and_ends_on_the_live_line() {
     assert_eq!(last, Some(live.wrapping_add(119 * 3000)));
     // Once more from a keyframe, and sound stays in sync.
     let at = millis(now, 1000);
-    line.catch_up(
-        A,
-        130,
-        500 + 90 * 3000,
-        (at, 500 + 120 * 3000),
-        at,
+    let backlog = Backlog {
+        edge: (at, 500 + 120 * 3000),
+        now: at,
         lasting,
-        None,
-    );
+    };
+    line.catch_up(A, 130, 500 + 90 * 3000, backlog, None);
     let place = line.place(130, 500 + 90 * 3000, at).unwrap();
     assert_eq!(place.seq, 220);
     assert!(last.is_none_or(|last| place.timestamp > last));

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::allocate::Steadiness;
 use super::catch_up::{Behind, Restart};
 use super::formats::OutgoingFormat;
-use super::line::{Line, Moves, SourceId};
+use super::line::{Backlog, Line, Moves, SourceId};
 use super::reception::Reception;
 use super::repair::{Denied, RepairBudget};
 use super::select::{FramePlace, Layers, Selection, Verdict};
@@ -374,8 +374,8 @@ impl Slot {
             }
             Some(Restart { edge, lasting }) => {
                 let base = self.shared_base(track, source, packet.codec, edge.1);
-                self.line
-                    .catch_up(source, seq, timestamp, edge, now, lasting, base);
+                let backlog = Backlog { edge, now, lasting };
+                self.line.catch_up(source, seq, timestamp, backlog, base);
             }
         }
         if packet.entry {
