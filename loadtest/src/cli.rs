@@ -43,7 +43,7 @@ enum Command {
     /// Run a scenario: a file, or the name of a shipped one.
     Run {
         /// `broadcast`, `conference`, `rooms`, `simulcast-throttled`, `churn`,
-        /// `overload`, or a file.
+        /// `overload`, `idle`, or a file.
         scenario: String,
         #[command(flatten)]
         common: Common,
@@ -219,6 +219,8 @@ enum CliError {
     Json(#[from] serde_json::Error),
     #[error("--ca {0}: no certificates in PEM form")]
     Authorities(String),
+    #[error("--serve: no line with http=ADDRESS (give --target, then) {0}")]
+    NotServed(String),
     #[error("--target is needed (or a --serve command that prints http=ADDRESS)")]
     NoTarget,
 }
@@ -405,7 +407,9 @@ fn reach(
                 .map_err(io("--serve"))?;
             target.clone()
         }
-        None => served.announced(SERVE_PATIENCE).ok_or(CliError::NoTarget)?,
+        None => served
+            .announced(SERVE_PATIENCE)
+            .ok_or_else(|| CliError::NotServed(served.last_words()))?,
     };
     Ok(Some(served))
 }

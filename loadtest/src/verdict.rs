@@ -69,10 +69,15 @@ pub fn broken(f: &Figures, limits: &Limits) -> Vec<Broken> {
     };
     let mut out = Vec::new();
     if let Some(limit) = limits.connected_percent.filter(|l| connected < *l) {
+        let mut what = format!("{connected:.2} %, required {limit} %");
+        // Why, if the requests say so.
+        if let Some((kind, count)) = f.http_errors.iter().max_by_key(|(_, n)| **n) {
+            what.push_str(&format!(" ({kind}: {count} times)"));
+        }
         out.push(Broken {
             name: "connected-percent",
-            timely: true,
-            what: format!("{connected:.2} %, required {limit} %"),
+            timely: !f.http_errors.keys().any(|k| k.starts_with("status 4")),
+            what,
         });
     }
     let errors: u64 = f.http_errors.values().sum();

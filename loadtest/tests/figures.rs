@@ -1,5 +1,6 @@
 //! Every figure against a server whose faults are known.
 
+#[allow(dead_code)]
 mod fake;
 
 use fake::{Badness, Deeds, Fake};
@@ -35,6 +36,21 @@ fn against(fake: &Fake, options: &[&str]) -> Report {
     let plan = Plan::new(scenario::load("broadcast", &all).unwrap(), &*fake.url);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(run::run(&plan)).unwrap()
+}
+
+/// The run fails by this limit; on a machine so busy that the generator itself was
+/// late it is inconclusive, but the limit has broken all the same.
+fn fails(r: &Report, limit: &str) {
+    let step = &r.steps[0];
+    let broken = step.limits_broken.iter().any(|l| l.starts_with(limit));
+    assert!(broken, "{:?}", step.limits_broken);
+    match step.inconclusive {
+        Some(_) => assert_eq!(r.verdict, "inconclusive", "{}", r.reason),
+        None => {
+            assert_eq!(r.verdict, "fail", "{}", r.reason);
+            assert!(r.limit_broken.is_some());
+        }
+    }
 }
 
 /// All that was sent in a run, before it was measured and after, is a little
@@ -84,8 +100,7 @@ fn losses_on_the_wire_are_counted() {
     let expected = f.expected_packets as f64 - 150.0 * VIEWERS as f64;
     let measured = f.lost_packets as f64 / expected;
     assert!((measured - 0.05).abs() < 0.006, "{measured} {f:?}");
-    assert_eq!(r.verdict, "fail", "{}", r.reason);
-    assert!(r.limit_broken.unwrap().starts_with("loss-percent"));
+    fails(&r, "loss-percent");
 }
 
 #[test]
@@ -101,7 +116,7 @@ fn losses_without_a_gap_are_counted() {
     let measured = f.lost_packets as f64 / expected;
     // Those who count look into one packet of 128, so a little may be unseen.
     assert!((measured - 0.05).abs() < 0.012, "{measured} {f:?}");
-    assert_eq!(r.verdict, "fail", "{}", r.reason);
+    fails(&r, "loss-percent");
 }
 
 #[test]
@@ -117,7 +132,7 @@ fn repeats_are_counted_and_are_no_packets() {
     let distinct = f.received_packets - f.duplicates - 150 * VIEWERS;
     let measured = share(f.duplicates, distinct);
     assert!((measured - 0.1).abs() < 0.01, "{measured} {f:?}");
-    assert!(r.limit_broken.unwrap().starts_with("duplicates"));
+    fails(&r, "duplicates");
 }
 
 #[test]
@@ -147,7 +162,7 @@ fn delay_is_measured_to_the_kernel() {
     assert!(d.p50 >= 119.0 && d.p50 < 180.0, "{d:?}");
     assert!(d.count > 100, "{d:?}");
     assert_eq!(r.figures.lost_packets, 0, "{d:?}");
-    assert!(r.limit_broken.unwrap().starts_with("delay-p50-ms"));
+    fails(&r, "delay-p50-ms");
 }
 
 #[test]
@@ -161,7 +176,7 @@ fn a_server_that_stops_sending_is_seen() {
     // Everything the publisher went on to send is lost to each viewer.
     assert!(f.loss_percent > 20.0, "{f:?}");
     assert!(f.freezes >= VIEWERS - 1, "{f:?}");
-    assert_eq!(r.verdict, "fail", "{}", r.reason);
+    fails(&r, "loss-percent");
 }
 
 #[test]
@@ -176,8 +191,7 @@ fn refused_viewers_are_told_by_kind() {
         r.figures.http_errors.get("status 503"),
         Some(&(VIEWERS / 2))
     );
-    assert_eq!(r.verdict, "fail", "{}", r.reason);
-    assert!(r.limit_broken.unwrap().starts_with("connected-percent"));
+    fails(&r, "connected-percent");
 }
 
 #[test]

@@ -47,7 +47,10 @@ impl Work {
     pub fn of(scenario: &Scenario) -> Self {
         let m = &scenario.media;
         let frame = f64::from(m.kbps) * 1000.0 / 8.0 / m.fps;
-        let burst = (frame / m.payload_bytes as f64).round() as usize;
+        let burst = match m.packets_per_frame {
+            0 => (frame / m.payload_bytes as f64).round() as usize,
+            packets => packets as usize,
+        };
         Self {
             viewers: scenario.viewers() as usize,
             payload_bytes: m.payload_bytes,
@@ -174,6 +177,9 @@ mod tests {
             (work.viewers, work.burst, work.payload_bytes),
             (50, 7, 1160)
         );
+        s.media.packets_per_frame = 9;
+        assert_eq!(Work::of(&s).burst, 9);
+        s.media.packets_per_frame = 0;
         s.media.kbps = 100_000;
         assert!(Work::of(&s).burst * 1160 < 65_000);
         s.media.kbps = 1;

@@ -157,24 +157,24 @@ impl Peer {
             .iter()
             .map(|(name, value)| (name.as_str(), holes.fill(value)));
         let command = holes.fill(&self.command);
-        let mut server = serve::serve_in(&command, cores, Some(directory.path()), environment)
+        let place = directory.path();
+        // Servers without files of their own keep their working directory, so that
+        // relative paths in a command mean what they say.
+        let work_in = Some(place).filter(|_| !self.files.is_empty());
+        let mut server = serve::serve_in(&command, cores, place, work_in, environment)
             .map_err(|e| fail(e.to_string()))?;
-        let said = |e: String| {
-            let log = std::fs::read_to_string(directory.path().join("log")).unwrap_or_default();
-            let last: Vec<&str> = log.lines().rev().take(3).collect();
-            fail(format!("{e} {}", last.join(" | ")).trim().to_owned())
-        };
         let target = if self.target.is_empty() {
-            server
-                .announced(SERVE_PATIENCE)
-                .ok_or_else(|| said("printed no line with http=ADDRESS".to_owned()))?
+            server.announced(SERVE_PATIENCE).ok_or_else(|| {
+                let words = server.last_words();
+                fail(format!("printed no line with http=ADDRESS {words}"))
+            })?
         } else {
             holes.fill(&self.target)
         };
         let url = reqwest::Url::parse(&target).map_err(|e| fail(format!("{target}: {e}")))?;
         server
             .listening(&url, SERVE_PATIENCE)
-            .map_err(|e| said(e.to_string()))?;
+            .map_err(|e| fail(e.to_string()))?;
         Ok(Running {
             server,
             target,

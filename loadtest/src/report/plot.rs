@@ -39,7 +39,9 @@ const VARIABLES: [(&str, &str); 7] = [
 /// Small, so that text is still to be read when a phone shows it narrower.
 const SIZE: (u32, u32) = (440, 230);
 const FONT: &str = "system-ui, sans-serif";
-const FONT_SIZE: i32 = 12;
+const FONT_SIZE: i32 = 15;
+/// Of the names in files of their own; the library writes its own a little smaller.
+const NAME_SIZE: i32 = 12;
 /// What stands before a plot that is a file of its own.
 const STANDALONE: &str = "<style>svg{--ink:#333;--grid:#8884}@media(prefers-color-scheme:dark){svg{--ink:#ccc;--grid:#8886;--c0:#56b4e9;--c1:#f0883e;--c2:#3fc79a}}</style>";
 
@@ -52,15 +54,13 @@ pub(super) fn colour(curve: usize) -> &'static str {
 
 /// A number as short as it can be.
 fn short(value: f64) -> String {
-    let digits = |v: f64| {
-        let text = format!("{v:.2}");
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    };
+    let cut = |text: String| text.trim_end_matches('0').trim_end_matches('.').to_owned();
+    let digits = |v: f64| cut(format!("{v:.2}"));
     match value.abs() {
         v if v >= 1e6 => format!("{}M", digits(value / 1e6)),
         v if v >= 1e4 => format!("{}k", digits(value / 1e3)),
-        v if v >= 0.01 || v == 0.0 => digits(value),
-        _ => format!("{value:.0e}"),
+        v if v >= 0.1 || v == 0.0 => digits(value),
+        _ => cut(format!("{value:.4}")),
     }
 }
 
@@ -191,7 +191,7 @@ pub(super) fn standalone(svg: &str, names: &[&str]) -> String {
     for (i, name) in names.iter().enumerate() {
         let _ = write!(
             inner,
-            "<text x=\"430\" y=\"{}\" text-anchor=\"end\" font-family=\"{FONT}\" font-size=\"{FONT_SIZE}\" fill=\"{}\">{}</text>",
+            "<text x=\"430\" y=\"{}\" text-anchor=\"end\" font-family=\"{FONT}\" font-size=\"{NAME_SIZE}\" fill=\"{}\">{}</text>",
             20 + i as i32 * 15,
             colour(i),
             super::html::escape(name)
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
-        let all = [0.0, 0.5, 12.25, 1500.0, 210_000.0, 2.5e6].map(short);
-        assert_eq!(all, ["0", "0.5", "12.25", "1500", "210k", "2.5M"]);
+        let all = [0.0, 5e-4, 0.5, 12.25, 1500.0, 210_000.0, 2.5e6].map(short);
+        assert_eq!(all, ["0", "0.0005", "0.5", "12.25", "1500", "210k", "2.5M"]);
     }
 }

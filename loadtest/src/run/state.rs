@@ -123,6 +123,9 @@ impl<'a> State<'a> {
         let audio_per_second = 1.0 / program.audio_interval.as_secs_f64();
         let thread = publisher::Thread::new(program, shared.clone(), inbox)?;
         spawn("lt-publish", move || thread.run())?;
+        if s.media.silent {
+            publisher.send(publisher::Command::Mute);
+        }
         let mut receivers = Vec::new();
         for i in 0..s.generator.receive_threads {
             let (mail, inbox) = mailbox()?;
@@ -174,9 +177,12 @@ impl<'a> State<'a> {
         })
     }
 
-    /// Viewers that have decoded something and are still there.
+    /// Viewers that have decoded something and are still there; those that are
+    /// connected, when there is nothing to decode.
     pub(super) fn decoded(&self) -> u64 {
-        let there = |s: &&Session| s.wanted.sending.is_none() && s.decoded;
+        let silent = self.scenario.media.silent;
+        let ready = |s: &Session| s.decoded || silent && s.connected;
+        let there = |s: &&Session| s.wanted.sending.is_none() && ready(s);
         self.sessions.values().filter(there).count() as u64
     }
 
@@ -189,6 +195,9 @@ impl<'a> State<'a> {
     /// Bursts that one publisher should send in so many seconds.
     pub(super) fn planned_sends(&self, seconds: f64) -> f64 {
         let m = &self.scenario.media;
+        if m.silent {
+            return 0.0;
+        }
         let video = if m.video {
             m.fps * f64::from(m.layers)
         } else {
@@ -305,7 +314,7 @@ impl<'a> State<'a> {
         let viewer = self
             .sessions
             .iter()
-            .find(|(_, s)| s.wanted.sending.is_none() && s.decoded)
+            .find(|(_, s)| s.wanted.sending.is_none() && (s.decoded || s.connected))
             .map(|(id, _)| *id);
         if let Some(id) = viewer {
             self.remove(id);
@@ -512,7 +521,8 @@ impl<'a> State<'a> {
             sessions: 0,
             generator_ns: cpu - self.since_sample.2,
         };
-        let server = match (&self.since_sample.3, &usage) {
+        let earlier = self.since_sample.3.as_ref().or(self.idle.as_ref());
+        let server = match (earlier, &usage) {
             (Some(before), Some(after)) => server::difference(before, before, after, stretch),
             _ => server::ServerReport::default(),
         };

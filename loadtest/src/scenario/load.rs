@@ -46,6 +46,7 @@ pub fn shipped(name: &str) -> Option<&'static str> {
         "simulcast-throttled" => include_str!("../../scenarios/simulcast-throttled.toml"),
         "churn" => include_str!("../../scenarios/churn.toml"),
         "overload" => include_str!("../../scenarios/overload.toml"),
+        "idle" => include_str!("../../scenarios/idle.toml"),
         _ => return None,
     })
 }
@@ -131,6 +132,7 @@ mod tests {
             "simulcast-throttled",
             "churn",
             "overload",
+            "idle",
         ] {
             let scenario = load(name, &[]).unwrap();
             assert_eq!(scenario.name, name);

@@ -101,6 +101,9 @@ pub struct Media {
     /// Make every frame exactly so many packets of `payload-bytes`, whatever `kbps`
     /// says; 0 to follow `kbps`.
     pub packets_per_frame: u32,
+    /// Negotiate, but send nothing: what sessions cost by themselves. Viewers are
+    /// there once they are connected.
+    pub silent: bool,
     /// Simulcast encodings, each half the rate of the next; 1 is no simulcast.
     pub layers: u32,
     /// Offer to send again on a stream of its own (RFC 4588); without it packets are
@@ -335,6 +338,7 @@ impl Default for Media {
             gop_frames: 60,
             payload_bytes: 1150,
             packets_per_frame: 0,
+            silent: false,
             layers: 1,
             rtx: true,
             transport_cc: true,

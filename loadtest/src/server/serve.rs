@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -69,20 +69,30 @@ fn list(cores: &[usize]) -> String {
 pub struct Served {
     child: Child,
     lines: mpsc::Receiver<String>,
+    /// What it says on standard error, which would disturb the live view.
+    log: PathBuf,
+    /// The log's own directory, when it has one.
+    _directory: Option<tempfile::TempDir>,
 }
 
 /// Starts a server. The command is split as a shell would; `cores` says where it
 /// may run (anywhere if empty).
 pub fn serve(command: &str, cores: &[usize]) -> io::Result<Served> {
-    serve_in(command, cores, None, [])
+    let directory = tempfile::Builder::new()
+        .prefix("weir-loadtest-")
+        .tempdir()?;
+    let mut served = serve_in(command, cores, directory.path(), None, [])?;
+    served._directory = Some(directory);
+    Ok(served)
 }
 
-/// The same in a directory of its own, where what it says on standard error goes
-/// into the file `log`, and with more environment.
+/// The same with a place for what it says on standard error (a file `log` in
+/// `directory`), in a working directory, and with more environment.
 pub fn serve_in<'a>(
     command: &str,
     cores: &[usize],
-    directory: Option<&Path>,
+    directory: &Path,
+    work_in: Option<&Path>,
     environment: impl IntoIterator<Item = (&'a str, String)>,
 ) -> io::Result<Served> {
     let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, what.to_owned());
@@ -94,9 +104,10 @@ pub fn serve_in<'a>(
         .envs(environment)
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
-    if let Some(directory) = directory {
-        let log = std::fs::File::create(directory.join("log"))?;
-        command.current_dir(directory).stderr(log);
+    let log = directory.join("log");
+    command.stderr(std::fs::File::create(&log)?);
+    if let Some(directory) = work_in {
+        command.current_dir(directory);
     }
     sys::pin_child(&mut command, cores.to_vec());
     let mut child = command
@@ -113,13 +124,26 @@ pub fn serve_in<'a>(
                 }
             })?;
     }
-    Ok(Served { child, lines })
+    Ok(Served {
+        child,
+        lines,
+        log,
+        _directory: None,
+    })
 }
 
 impl Served {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The last lines of what it said on standard error.
+    pub fn last_words(&self) -> String {
+        let said = std::fs::read(&self.log).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
+        let lines: Vec<&str> = said.lines().collect();
+        lines[lines.len().saturating_sub(3)..].join(" | ")
     }
 
     /// Waits for a line with `http=ADDRESS` and returns that as URL; `None` when
@@ -154,7 +178,10 @@ impl Served {
                 }
             }
             if let Some(status) = self.child.try_wait()? {
-                return Err(io::Error::other(format!("the server ended: {status}")));
+                let words = self.last_words();
+                return Err(io::Error::other(format!(
+                    "the server ended: {status} {words}"
+                )));
             }
             if Instant::now() >= end {
                 let what = format!("the server does not listen on {url}");
@@ -207,9 +234,12 @@ mod tests {
         drop(free);
         let error = served.listening(&url, Duration::from_millis(100));
         assert_eq!(error.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        let mut ended = serve("false", &[]).unwrap();
+        let mut ended = serve("sh -c 'echo no such key >&2; exit 3'", &[]).unwrap();
         let error = ended.listening(&url, SOON).unwrap_err().to_string();
-        assert!(error.contains("ended"), "{error}");
+        assert!(
+            error.contains("ended") && error.contains("no such key"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -59,19 +59,22 @@ impl From<reqwest::Error> for HttpError {
         // The kind is in what the error was made of.
         let mut cause = e.source();
         while let Some(inner) = cause {
-            let text = inner.to_string();
-            if text.contains("dns error") {
+            if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
+                return Self::Tls(tls.to_string());
+            }
+            if inner.to_string().contains("dns error") {
                 return Self::Name;
             }
-            if let Some(io) = inner.downcast_ref::<io::Error>() {
-                match io.kind() {
-                    io::ErrorKind::ConnectionRefused => return Self::Refused,
-                    // What the TLS library refuses comes as invalid data.
-                    io::ErrorKind::InvalidData if e.is_connect() => return Self::Tls(text),
-                    _ => {}
-                }
+            let io = inner.downcast_ref::<io::Error>();
+            if io.is_some_and(|io| io.kind() == io::ErrorKind::ConnectionRefused) {
+                return Self::Refused;
             }
-            cause = inner.source();
+            // An I/O error's source is that of the error inside it, so that one is
+            // taken out by hand.
+            cause = match io.and_then(io::Error::get_ref) {
+                Some(custom) => Some(custom),
+                None => inner.source(),
+            };
         }
         if e.is_connect() {
             Self::Connect

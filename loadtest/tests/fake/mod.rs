@@ -6,15 +6,17 @@
 #![allow(dead_code)]
 
 mod http;
+mod janus;
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use str0m::change::SdpOffer;
-use str0m::media::MediaKind;
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
+use str0m::format::{Codec, FormatParams};
+use str0m::media::{Direction, Frequency, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpPacket, RtpWrite, Ssrc};
 use str0m::{Candidate, Event, Input, Output, Rtc};
@@ -37,6 +39,8 @@ pub struct Badness {
     pub stop_after: usize,
     /// Refuse every n-th viewer with 503.
     pub refuse_every: usize,
+    /// Refuse viewers with 503 while so many are there.
+    pub capacity: usize,
     /// Answer NACKs.
     pub repair: bool,
     /// Hold every n-th packet for so long, and no other.
@@ -124,9 +128,24 @@ pub(crate) enum Request {
         sdp: String,
         answer: mpsc::Sender<Reply>,
     },
+    /// Make a viewer and offer to it, as Janus does.
+    Invite { offer: mpsc::Sender<(u64, String)> },
+    /// Its answer.
+    Accept { session: u64, sdp: String },
 }
 
+/// Payload types and `mid`s that a viewer was offered by us, which are other ones
+/// than the publisher's.
+const OWN_OPUS: u8 = 109;
+const OWN_VIDEO: u8 = 107;
+const OWN_RTX: u8 = 108;
+
 struct Session {
+    id: u64,
+    invitation: Option<SdpPendingOffer>,
+    mids: [Mid; 2],
+    opus: u8,
+    video: u8,
     rtc: Rtc,
     socket: UdpSocket,
     address: SocketAddr,
@@ -159,7 +178,13 @@ const RIDS: [&str; 2] = ["h", "f"];
 impl Fake {
     /// Starts one.
     pub fn start(badness: Badness) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_at("127.0.0.1:0", badness)
+    }
+
+    /// Starts one at an address.
+    pub fn start_at(address: &str, badness: Badness) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
+        let ip = listener.local_addr().unwrap().ip();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (sender, requests) = mpsc::channel();
         let stop = Arc::new(AtomicBool::new(false));
@@ -172,7 +197,7 @@ impl Fake {
             video: Arc::clone(&video),
             stop: Arc::clone(&stop),
         };
-        std::thread::spawn(move || media(badness, &requests, &deeds, &video, &stop));
+        std::thread::spawn(move || media(ip, badness, &requests, &deeds, &video, &stop));
         fake
     }
 
@@ -194,6 +219,7 @@ impl Drop for Fake {
 }
 
 fn media(
+    ip: IpAddr,
     badness: Badness,
     requests: &mpsc::Receiver<Request>,
     deeds: &Mutex<Deeds>,
@@ -201,42 +227,63 @@ fn media(
     stop: &AtomicBool,
 ) {
     let mut sessions: Vec<Session> = Vec::new();
-    let mut viewers = 0;
+    let (mut viewers, mut last) = (0, 0);
     while !stop.load(Ordering::Acquire) {
-        while let Ok(Request::Offer {
-            viewer,
-            sdp,
-            answer,
-        }) = requests.try_recv()
-        {
-            viewers += usize::from(viewer);
-            let every = |n: usize| viewer && n > 0 && viewers.is_multiple_of(n);
-            let bad = if every(badness.refuse_every) {
-                Some(Reply::Refuse)
-            } else if every(badness.garble_every) {
-                Some(Reply::Garble)
-            } else if every(badness.hang_up_every) {
-                Some(Reply::HangUp)
-            } else {
-                None
-            };
-            let reply = bad.unwrap_or_else(|| match Session::new(viewer, sdp) {
-                Some((session, text)) => {
-                    sessions.push(session);
-                    Reply::Answer(text)
+        while let Ok(request) = requests.try_recv() {
+            match request {
+                Request::Offer {
+                    viewer,
+                    sdp,
+                    answer,
+                } => {
+                    viewers += usize::from(viewer);
+                    let there = sessions.iter().filter(|s| s.viewer).count();
+                    let full = viewer && badness.capacity > 0 && there >= badness.capacity;
+                    let every = |n: usize| viewer && n > 0 && viewers.is_multiple_of(n);
+                    let bad = if full || every(badness.refuse_every) {
+                        Some(Reply::Refuse)
+                    } else if every(badness.garble_every) {
+                        Some(Reply::Garble)
+                    } else if every(badness.hang_up_every) {
+                        Some(Reply::HangUp)
+                    } else {
+                        None
+                    };
+                    let reply = bad.unwrap_or_else(|| match Session::answer(ip, viewer, &sdp) {
+                        Some((session, text)) => {
+                            sessions.push(session);
+                            Reply::Answer(text)
+                        }
+                        None => Reply::Refuse,
+                    });
+                    let delay = if viewer {
+                        badness.answer_delay
+                    } else {
+                        Duration::ZERO
+                    };
+                    std::thread::spawn(move || {
+                        std::thread::sleep(delay);
+                        // Who has hung up needs no answer.
+                        let _ = answer.send(reply);
+                    });
                 }
-                None => Reply::Refuse,
-            });
-            let delay = if viewer {
-                badness.answer_delay
-            } else {
-                Duration::ZERO
-            };
-            std::thread::spawn(move || {
-                std::thread::sleep(delay);
-                // Who has hung up needs no answer.
-                let _ = answer.send(reply);
-            });
+                Request::Invite { offer } => {
+                    last += 1;
+                    let (session, text) = Session::invite(ip, last);
+                    sessions.push(session);
+                    offer.send((last, text)).unwrap();
+                }
+                Request::Accept { session, sdp } => {
+                    let session = sessions.iter_mut().find(|s| s.id == session).unwrap();
+                    let pending = session.invitation.take().unwrap();
+                    let answer = SdpAnswer::from_sdp_string(&sdp).unwrap();
+                    session
+                        .rtc
+                        .sdp_api()
+                        .accept_answer(pending, answer)
+                        .unwrap();
+                }
+            }
         }
         let now = Instant::now();
         let mut packets: Vec<(MediaKind, RtpPacket)> = Vec::new();
@@ -280,22 +327,19 @@ fn media(
 }
 
 impl Session {
-    fn new(viewer: bool, sdp: String) -> Option<(Self, String)> {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    fn new(ip: IpAddr, viewer: bool, build: impl FnOnce(Instant) -> Rtc) -> Self {
+        let socket = UdpSocket::bind((ip, 0)).unwrap();
         socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap();
         let now = Instant::now();
-        let mut rtc = Rtc::builder()
-            .set_ice_lite(true)
-            .set_rtp_mode(true)
-            .set_stats_interval(Some(Duration::from_secs(1)))
-            .set_rtcp_report_interval_audio(Duration::from_millis(500))
-            .set_rtcp_report_interval_video(Duration::from_millis(500))
-            .build(now);
+        let mut rtc = build(now);
         rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
-        let offer = SdpOffer::from_sdp_string(&sdp).ok()?;
-        let answer = rtc.sdp_api().accept_offer(offer).ok()?;
-        let session = Self {
+        Self {
+            id: 0,
+            invitation: None,
+            mids: ["0".into(), "1".into()],
+            opus: 111,
+            video: 96,
             rtc,
             socket,
             address,
@@ -310,8 +354,50 @@ impl Session {
             frames: 0,
             peer: None,
             connected: false,
-        };
+        }
+    }
+
+    fn answer(ip: IpAddr, viewer: bool, sdp: &str) -> Option<(Self, String)> {
+        let mut session = Self::new(ip, viewer, |now| {
+            Rtc::builder()
+                .set_ice_lite(true)
+                .set_rtp_mode(true)
+                .set_stats_interval(Some(Duration::from_secs(1)))
+                .set_rtcp_report_interval_audio(Duration::from_millis(500))
+                .set_rtcp_report_interval_video(Duration::from_millis(500))
+                .build(now)
+        });
+        let offer = SdpOffer::from_sdp_string(sdp).ok()?;
+        let answer = session.rtc.sdp_api().accept_offer(offer).ok()?;
         Some((session, answer.to_sdp_string()))
+    }
+
+    /// A viewer that is offered to by a full, controlling agent.
+    fn invite(ip: IpAddr, id: u64) -> (Self, String) {
+        let mut session = Self::new(ip, true, |now| {
+            let mut builder = Rtc::builder().clear_codecs().set_rtp_mode(true);
+            let codecs = builder.codec_config();
+            codecs.add_config(
+                OWN_OPUS.into(),
+                None,
+                Codec::Opus,
+                Frequency::FORTY_EIGHT_KHZ,
+                Some(2),
+                FormatParams::default(),
+            );
+            codecs.add_h264(OWN_VIDEO.into(), Some(OWN_RTX.into()), true, 0x42_e01f);
+            builder.build(now)
+        });
+        let mut api = session.rtc.sdp_api();
+        let one = Direction::SendOnly;
+        let audio = api.add_media(MediaKind::Audio, one, None, None, None);
+        let video = api.add_media(MediaKind::Video, one, None, None, None);
+        let (offer, pending) = api.apply().unwrap();
+        session.id = id;
+        session.mids = [audio, video];
+        (session.opus, session.video) = (OWN_OPUS, OWN_VIDEO);
+        session.invitation = Some(pending);
+        (session, offer.to_sdp_string())
     }
 
     fn receive(&mut self, now: Instant, deeds: &mut Deeds) {
@@ -383,11 +469,11 @@ impl Session {
         let video = self.viewer
             && datagram.len() > 12
             && (128..192).contains(&datagram[0])
-            && datagram[1] & 0x7F == 96;
+            && datagram[1] & 0x7F == self.video;
         let repair = self.viewer
             && datagram.len() > 12
             && (128..192).contains(&datagram[0])
-            && datagram[1] & 0x7F == 97;
+            && datagram[1] & 0x7F == self.video + 1;
         deeds.repairs += u64::from(repair);
         if !video {
             self.send(&datagram);
@@ -461,7 +547,10 @@ impl Session {
         badness: &Badness,
         deeds: &mut Deeds,
     ) {
-        let mid = if kind == MediaKind::Audio { "0" } else { "1" };
+        let (mid, payload_type) = match kind {
+            MediaKind::Audio => (self.mids[0], self.opus),
+            _ => (self.mids[1], self.video),
+        };
         let video = kind == MediaKind::Video;
         let rid = packet.header.ext_vals.rid.as_ref().map(ToString::to_string);
         if let Some(rid) = rid
@@ -505,7 +594,7 @@ impl Session {
             }
         }
         let mut api = self.rtc.direct_api();
-        let Some(stream) = api.stream_tx_by_mid(mid.into(), None) else {
+        let Some(stream) = api.stream_tx_by_mid(mid, None) else {
             return;
         };
         line.ssrc = Some(stream.ssrc());
@@ -517,7 +606,7 @@ impl Session {
         };
         for number in numbers {
             let write = RtpWrite::new(
-                packet.header.payload_type,
+                payload_type.into(),
                 (number as u64).into(),
                 packet.header.timestamp,
                 time,
@@ -540,4 +629,9 @@ impl Session {
             }
         }
     }
+}
+
+/// Reads an HTTP request; `None` when none comes.
+pub fn read_request(reader: &mut impl std::io::BufRead) -> Option<(String, String, String)> {
+    http::read(reader)
 }

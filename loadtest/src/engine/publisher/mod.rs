@@ -420,6 +420,10 @@ impl Publisher {
             Ok(n) => window.send_failures += (batch.len() - n) as u64,
             Err(_) => window.send_failures += batch.len() as u64,
         }
+        // Held up between stamping and sending: that delay is ours, too.
+        if late <= LATE && realtime_ns().saturating_sub(sent_ns) > LATE.as_nanos() as u64 {
+            window.late_sends += 1;
+        }
         o.frames += 1;
         let per_report = (REPORT_EVERY.as_secs_f64() / o.interval.as_secs_f64()) as u64;
         let interval = o.interval;
