@@ -1,6 +1,5 @@
 //! Every figure against a server whose faults are known.
 
-#[allow(dead_code)]
 mod fake;
 
 use fake::{Badness, Deeds, Fake};

@@ -1,7 +1,6 @@
 //! Servers of all kinds: searched, ramped up to, driven through Janus's API, over
 //! TLS and IPv6, started, starved, and let take turns.
 
-#[allow(dead_code)]
 mod fake;
 
 use std::io::{BufReader, Write};
