@@ -1,6 +1,5 @@
 //! The sending side of a viewer: one packet at a time, its header written
-//! straight into the send arena, the payload copied behind it and sealed in
-//! place. RTP and RTCP towards viewers are ours alone; the protocol engine
+//! straight into the send arena, the payload sealed behind it. RTP and RTCP towards viewers are ours alone; the protocol engine
 //! sends neither on these sessions.
 
 use std::time::Instant;
@@ -42,6 +41,11 @@ pub enum SendError {
 pub trait Patch {
     /// Changes the copied payload in place; its length stays.
     fn apply(&self, payload: &mut [u8]);
+
+    /// False when [`apply`](Self::apply) changes nothing, so that no copy is needed.
+    fn changes(&self) -> bool {
+        true
+    }
 }
 
 /// The payload goes out as it came.
@@ -51,6 +55,11 @@ pub struct Unchanged;
 impl Patch for Unchanged {
     #[inline]
     fn apply(&self, _: &mut [u8]) {}
+
+    #[inline]
+    fn changes(&self) -> bool {
+        false
+    }
 }
 
 /// See the module's description.
@@ -103,15 +112,18 @@ impl Egress {
         let room = MAX_HEADER + prefix.len() + payload.len() + TRAILER;
         let buffer = out.arena.reserve(out.path, room).ok_or(SendError::Full)?;
         let header_len = write(buffer, header, ids, passed).ok_or(SendError::Seal)?;
-        let body = header_len + prefix.len();
-        let end = body + payload.len();
-        buffer[header_len..body].copy_from_slice(prefix);
-        buffer[body..end].copy_from_slice(payload);
-        patch.apply(&mut buffer[body..end]);
-        let total = self
-            .sender
-            .protect_rtp(buffer, header_len, end, roc)
-            .map_err(|_| SendError::Seal)?;
+        let sealed = if prefix.is_empty() && !patch.changes() {
+            self.sender
+                .protect_rtp_from(buffer, header_len, payload, roc)
+        } else {
+            let body = header_len + prefix.len();
+            let end = body + payload.len();
+            buffer[header_len..body].copy_from_slice(prefix);
+            buffer[body..end].copy_from_slice(payload);
+            patch.apply(&mut buffer[body..end]);
+            self.sender.protect_rtp(buffer, header_len, end, roc)
+        };
+        let total = sealed.map_err(|_| SendError::Seal)?;
         out.arena.commit(total);
         match header.transport_sequence {
             Some(sequence) => self.log.record(out.clock.micros(out.now), sequence, total),

@@ -88,6 +88,11 @@ impl Patch for Moved {
             self.ids.write_moved(payload, self.picture, self.tl0);
         }
     }
+
+    #[inline]
+    fn changes(&self) -> bool {
+        !matches!(self, Self::None)
+    }
 }
 
 impl Moved {

@@ -117,6 +117,37 @@ impl Cipher {
         Ok(total)
     }
 
+    /// Seals `payload` behind the header `buf[..header_len]` and appends the
+    /// tag; the new length.
+    #[inline]
+    pub(super) fn seal_rtp_from(
+        &self,
+        buf: &mut [u8],
+        header_len: usize,
+        payload: &[u8],
+        id: PacketId,
+    ) -> Result<usize, SrtpError> {
+        let len = header_len + payload.len();
+        match self {
+            // RFC 7714 §8.2: the associated data is the whole header.
+            Self::Gcm { key, salt } => {
+                let packet = buf.get_mut(..len + GCM_TAG).ok_or(SrtpError::TooShort)?;
+                let (header, rest) = packet.split_at_mut(header_len);
+                let (sealed, tag) = rest.split_at_mut(payload.len());
+                let header = Aad::from(&*header);
+                key.seal_out_of_place_scatter(id.gcm_rtp(salt), header, payload, sealed, &[], tag)
+                    .map_err(|_| SrtpError::Library)?;
+                Ok(len + GCM_TAG)
+            }
+            Self::Cm(_) => {
+                buf.get_mut(header_len..len)
+                    .ok_or(SrtpError::TooShort)?
+                    .copy_from_slice(payload);
+                self.seal_rtp(buf, header_len, len, id)
+            }
+        }
+    }
+
     /// Opens the SRTP packet `buf`; the length of the RTP packet in it.
     pub(super) fn open_rtp(
         &self,

@@ -25,16 +25,18 @@ pub(super) struct NonceGuard {
 }
 
 impl NonceGuard {
-    /// Notes that `packet` is about to be sealed as `id`.
+    /// Notes that the packet of these parts is about to be sealed as `id`.
     ///
     /// # Panics
     /// When another packet was sealed as `id` before: a bug of the caller.
-    pub(super) fn check(&mut self, id: PacketId, packet: &[u8]) {
+    pub(super) fn check(&mut self, id: PacketId, parts: &[&[u8]]) {
         if !self.sealed.contains_key(&id.ssrc) && self.sealed.len() >= SSRCS {
             return;
         }
         let mut hasher = DefaultHasher::new();
-        hasher.write(packet);
+        for part in parts {
+            hasher.write(part);
+        }
         let hash = hasher.finish();
         let seen = self
             .sealed

@@ -87,8 +87,35 @@ impl SrtpSender {
         let index = (u64::from(roc) << 16) | u64::from(seq);
         let id = PacketId { ssrc, index };
         #[cfg(debug_assertions)]
-        self.guard.check(id, &buf[..len]);
+        self.guard.check(id, &[&buf[..len]]);
         self.rtp.seal_rtp(buf, header_len, len, id)
+    }
+
+    /// Like [`SrtpSender::protect_rtp`] with the header in `buf[..header_len]`
+    /// and the payload elsewhere: with GCM it is sealed from there into `buf`
+    /// without a copy.
+    ///
+    /// # Errors
+    /// As [`SrtpSender::protect_rtp`].
+    #[inline]
+    pub fn protect_rtp_from(
+        &mut self,
+        buf: &mut [u8],
+        header_len: usize,
+        payload: &[u8],
+        roc: u32,
+    ) -> Result<usize, SrtpError> {
+        if header_len < RTP_HEADER_LEN || header_len > buf.len() {
+            return Err(SrtpError::TooShort);
+        }
+        let (Some(seq), Some(ssrc)) = (be16(buf, 2), be32(buf, 8)) else {
+            return Err(SrtpError::TooShort);
+        };
+        let index = (u64::from(roc) << 16) | u64::from(seq);
+        let id = PacketId { ssrc, index };
+        #[cfg(debug_assertions)]
+        self.guard.check(id, &[&buf[..header_len], payload]);
+        self.rtp.seal_rtp_from(buf, header_len, payload, id)
     }
 
     /// Seals the RTCP packet `buf[..len]` (compound or reduced-size) in place and
