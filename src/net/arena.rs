@@ -54,7 +54,14 @@ pub struct SendArena {
     runs: Vec<Entry>,
     max_runs: usize,
     datagrams: usize,
-    reserved: Option<(Path, usize)>,
+    reserved: Option<Reservation>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Reservation {
+    max: usize,
+    /// Where it goes, when that is not the way of an open last run.
+    elsewhere: Option<Path>,
 }
 
 impl SendArena {
@@ -74,20 +81,24 @@ impl SendArena {
     ///
     /// It counts once [`commit`](Self::commit) follows; without, the next `reserve` takes
     /// the same room. The slice holds stale bytes.
+    #[inline]
     pub fn reserve(&mut self, to: Path, max: usize) -> Option<&mut [u8]> {
         self.reserved = None;
         if self.runs.len() >= self.max_runs {
             return None;
         }
         let room = self.bytes.get_mut(self.used..self.used.checked_add(max)?)?;
-        self.reserved = Some((to, max));
+        let open = |run: &Entry| !run.closed && run.path == to;
+        let elsewhere = (!self.runs.last().is_some_and(open)).then_some(to);
+        self.reserved = Some(Reservation { max, elsewhere });
         Some(room)
     }
 
     /// Sends the first `len` bytes of what was reserved last; more than was
     /// reserved is cut to it. Without a reservation, or with `len` 0, nothing happens.
+    #[inline]
     pub fn commit(&mut self, len: usize) {
-        let Some((path, max)) = self.reserved.take() else {
+        let Some(Reservation { max, elsewhere }) = self.reserved.take() else {
             return;
         };
         let len = len.min(max);
@@ -98,23 +109,29 @@ impl SendArena {
         let end = start + len;
         self.used = end;
         self.datagrams += 1;
-        if let Some(run) = self.runs.last_mut()
-            && !run.closed
-            && len <= run.segment
-            && end - run.start <= MAX_RUN_BYTES
-            && run.path == path
-        {
+        let Some(run) = self.runs.last_mut() else {
+            return self.begin(elsewhere, start, end);
+        };
+        if elsewhere.is_none() && len <= run.segment && end - run.start <= MAX_RUN_BYTES {
             run.end = end;
             run.closed = len < run.segment || end - run.start >= run.segment * MAX_SEGMENTS;
             return;
         }
-        self.runs.push(Entry {
-            path,
-            start,
-            end,
-            segment: len,
-            closed: false,
-        });
+        let path = elsewhere.unwrap_or(run.path);
+        self.begin(Some(path), start, end);
+    }
+
+    /// Begins a run with one datagram.
+    fn begin(&mut self, path: Option<Path>, start: usize, end: usize) {
+        if let Some(path) = path {
+            self.runs.push(Entry {
+                path,
+                start,
+                end,
+                segment: end - start,
+                closed: false,
+            });
+        }
     }
 
     /// Copies one datagram in; false when the arena is full.

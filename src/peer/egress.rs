@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 
+use super::congestion::Micros;
 use super::congestion::sent::SentLog;
 use super::crypto::Keying;
 use super::header::{MAX_HEADER, OutgoingHeader, OutgoingIds, PassedExtensions, write};
@@ -70,6 +71,15 @@ pub struct Egress {
     transport_sequence: u16,
     /// What went out under which transport-wide sequence number.
     pub log: SentLog,
+    stamp: Option<Stamp>,
+}
+
+/// The newest turn's time, in the forms that its packets need.
+#[derive(Debug, Clone, Copy)]
+struct Stamp {
+    now: Instant,
+    send_time: u32,
+    micros: Micros,
 }
 
 impl Egress {
@@ -80,6 +90,7 @@ impl Egress {
             receiver: SrtpReceiver::new(keying)?,
             transport_sequence: 0,
             log: SentLog::default(),
+            stamp: None,
         })
     }
 
@@ -89,6 +100,24 @@ impl Egress {
         let next = self.transport_sequence;
         self.transport_sequence = next.wrapping_add(1);
         next
+    }
+
+    /// The `abs-send-time` of this turn.
+    #[inline]
+    pub fn abs_send_time(&mut self, out: &Outlet<'_>) -> u32 {
+        self.stamp(out).send_time
+    }
+
+    #[inline]
+    fn stamp(&mut self, out: &Outlet<'_>) -> Stamp {
+        match self.stamp {
+            Some(stamp) if stamp.now == out.now => stamp,
+            _ => *self.stamp.insert(Stamp {
+                now: out.now,
+                send_time: out.clock.abs_send_time(out.now),
+                micros: out.clock.micros(out.now),
+            }),
+        }
     }
 
     /// Sends one packet and returns its size on the wire.
@@ -126,7 +155,10 @@ impl Egress {
         let total = sealed.map_err(|_| SendError::Seal)?;
         out.arena.commit(total);
         match header.transport_sequence {
-            Some(sequence) => self.log.record(out.clock.micros(out.now), sequence, total),
+            Some(sequence) => {
+                let now = self.stamp(out).micros;
+                self.log.record(now, sequence, total);
+            }
             None => self.log.record_unnumbered(total),
         }
         Ok(total)
@@ -156,3 +188,7 @@ impl Egress {
         datagram.get(..length).ok_or(SrtpError::TooShort)
     }
 }
+
+#[cfg(test)]
+#[path = "egress_tests.rs"]
+mod tests;

@@ -272,11 +272,12 @@ pub fn write(
     passed: &PassedExtensions,
 ) -> Option<usize> {
     let (fixed, rest) = out.split_first_chunk_mut::<12>()?;
-    fixed[0] = if header.padding { 0xa0 } else { 0x80 };
-    fixed[1] = header.payload_type | if header.marker { 0x80 } else { 0 };
-    fixed[2..4].copy_from_slice(&header.sequence.to_be_bytes());
-    fixed[4..8].copy_from_slice(&header.timestamp.to_be_bytes());
-    fixed[8..12].copy_from_slice(&header.ssrc.to_be_bytes());
+    let [q0, q1] = header.sequence.to_be_bytes();
+    let [t0, t1, t2, t3] = header.timestamp.to_be_bytes();
+    let [s0, s1, s2, s3] = header.ssrc.to_be_bytes();
+    let second = header.payload_type | if header.marker { 0x80 } else { 0 };
+    let first = if header.padding { 0xa0 } else { 0x80 };
+    *fixed = [first, second, q0, q1, t0, t1, t2, t3, s0, s1, s2, s3];
 
     let dependency = header.dependency.unwrap_or(&passed.dependency);
     let long = (ids.dependency.is_some() && dependency.len() > 16)
@@ -292,33 +293,37 @@ pub fn write(
     }
     if let (Some(id), Some(time)) = (ids.abs_send_time, header.abs_send_time) {
         let [_, a, b, c] = time.to_be_bytes();
-        writer.put(id, &[a, b, c])?;
+        writer.put_array(id, [a, b, c])?;
     }
     if let (Some(id), Some(sequence)) = (ids.transport_cc, header.transport_sequence) {
-        writer.put(id, &sequence.to_be_bytes())?;
+        writer.put_array(id, sequence.to_be_bytes())?;
     }
     if let (Some(id), Some(level)) = (ids.audio_level, passed.audio_level) {
-        writer.put(id, &[level])?;
+        writer.put_array(id, [level])?;
     }
     if let (Some(id), Some(orientation)) = (ids.orientation, passed.orientation) {
-        writer.put(id, &[orientation])?;
+        writer.put_array(id, [orientation])?;
     }
     if let (Some(id), Some(delay)) = (ids.playout_delay, passed.playout_delay) {
-        writer.put(id, &delay)?;
+        writer.put_array(id, delay)?;
     }
     if let (Some(id), Some(content)) = (ids.content_type, passed.content_type) {
-        writer.put(id, &[content])?;
+        writer.put_array(id, [content])?;
     }
-    for (id, value) in [
-        (ids.capture_time, &passed.capture_time[..]),
-        (ids.dependency, dependency),
-        (ids.color_space, &passed.color_space[..]),
-    ] {
-        if let Some(id) = id
-            && !value.is_empty()
-        {
-            writer.put(id, value)?;
-        }
+    if let Some(id) = ids.capture_time
+        && !passed.capture_time.is_empty()
+    {
+        writer.put(id, &passed.capture_time)?;
+    }
+    if let Some(id) = ids.dependency
+        && !dependency.is_empty()
+    {
+        writer.put(id, dependency)?;
+    }
+    if let Some(id) = ids.color_space
+        && !passed.color_space.is_empty()
+    {
+        writer.put(id, &passed.color_space)?;
     }
     if writer.used == 0 {
         return Some(12);
@@ -326,8 +331,9 @@ pub fn write(
     let words = writer.pad()?;
     fixed[0] |= 0x10;
     let profile: u16 = if long { 0x1000 } else { 0xbede };
-    extension[..2].copy_from_slice(&profile.to_be_bytes());
-    extension[2..].copy_from_slice(&u16::try_from(words).ok()?.to_be_bytes());
+    let [p0, p1] = profile.to_be_bytes();
+    let [w0, w1] = u16::try_from(words).ok()?.to_be_bytes();
+    *extension = [p0, p1, w0, w1];
     Some(16 + words * 4)
 }
 
@@ -338,6 +344,19 @@ struct ElementWriter<'a> {
 }
 
 impl ElementWriter<'_> {
+    /// A value whose length is known when this is compiled: a few stores.
+    #[inline]
+    fn put_array<const N: usize>(&mut self, id: u8, value: [u8; N]) -> Option<()> {
+        if self.long {
+            return self.put(id, &value);
+        }
+        let (head, rest) = self.body.get_mut(self.used..)?.split_first_mut()?;
+        *rest.first_chunk_mut::<N>()? = value;
+        *head = id << 4 | (N as u8 - 1);
+        self.used += 1 + N;
+        Some(())
+    }
+
     fn put(&mut self, id: u8, value: &[u8]) -> Option<()> {
         let length = u8::try_from(value.len()).ok()?;
         let head: &[u8] = if self.long {
@@ -354,9 +373,11 @@ impl ElementWriter<'_> {
     }
 
     fn pad(&mut self) -> Option<usize> {
-        let end = self.used.next_multiple_of(4);
-        self.body.get_mut(self.used..end)?.fill(0);
-        Some(end / 4)
+        while self.used % 4 != 0 {
+            *self.body.get_mut(self.used)? = 0;
+            self.used += 1;
+        }
+        Some(self.used / 4)
     }
 }
 

@@ -84,14 +84,14 @@ struct Moved {
 impl Patch for Moved {
     #[inline]
     fn apply(&self, payload: &mut [u8]) {
-        if self.picture != 0 || self.tl0 != 0 {
+        if self.changes() {
             self.ids.write_moved(payload, self.picture, self.tl0);
         }
     }
 
     #[inline]
     fn changes(&self) -> bool {
-        !matches!(self, Self::None)
+        self.picture != 0 || self.tl0 != 0
     }
 }
 
@@ -606,7 +606,7 @@ impl Slot {
             dependency: None,
             mid: None,
             abs_send_time: (!repeatable && self.ids.has_abs_send_time())
-                .then(|| out.clock.abs_send_time(out.now)),
+                .then(|| egress.abs_send_time(out)),
             transport_sequence: (!repeatable && self.ids.has_transport_cc())
                 .then(|| egress.next_transport_sequence()),
         }

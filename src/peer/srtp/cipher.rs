@@ -25,7 +25,8 @@ pub(super) const E_FLAG: u32 = 1 << 31;
 pub(super) enum Cipher {
     Gcm {
         key: LessSafeKey,
-        salt: [u8; 12],
+        /// The 96-bit salt, as a number.
+        salt: u128,
     },
     /// Boxed: twice as large and used by few peers.
     Cm(Box<Cm>),
@@ -50,11 +51,11 @@ impl Cipher {
     pub(super) fn new(keys: &SessionKeys) -> Result<Self, SrtpError> {
         let gcm = |algorithm| {
             let key = UnboundKey::new(algorithm, keys.key()).map_err(|_| SrtpError::Keys)?;
-            let mut salt = [0; 12];
-            salt.copy_from_slice(&keys.salt()[..12]);
+            let mut salt = [0; 16];
+            salt[4..].copy_from_slice(&keys.salt()[..12]);
             Ok(Self::Gcm {
                 key: LessSafeKey::new(key),
-                salt,
+                salt: u128::from_be_bytes(salt),
             })
         };
         match keys.profile {
@@ -103,7 +104,7 @@ impl Cipher {
             // RFC 7714 §8.2: the associated data is the whole header.
             Self::Gcm { key, salt } => {
                 let sealed = key
-                    .seal_in_place_separate_tag(id.gcm_rtp(salt), Aad::from(&*header), payload)
+                    .seal_in_place_separate_tag(id.gcm_rtp(*salt), Aad::from(&*header), payload)
                     .map_err(|_| SrtpError::Library)?;
                 tag.copy_from_slice(sealed.as_ref());
             }
@@ -135,7 +136,7 @@ impl Cipher {
                 let (header, rest) = packet.split_at_mut(header_len);
                 let (sealed, tag) = rest.split_at_mut(payload.len());
                 let header = Aad::from(&*header);
-                key.seal_out_of_place_scatter(id.gcm_rtp(salt), header, payload, sealed, &[], tag)
+                key.seal_out_of_place_scatter(id.gcm_rtp(*salt), header, payload, sealed, &[], tag)
                     .map_err(|_| SrtpError::Library)?;
                 Ok(len + GCM_TAG)
             }
@@ -165,7 +166,7 @@ impl Cipher {
         match self {
             Self::Gcm { key, salt } => {
                 let (header, sealed) = buf.split_at_mut(header_len);
-                key.open_in_place(id.gcm_rtp(salt), Aad::from(&*header), sealed)
+                key.open_in_place(id.gcm_rtp(*salt), Aad::from(&*header), sealed)
                     .map_err(|_| SrtpError::Authentication)?;
             }
             Self::Cm(cm) => {
@@ -201,7 +202,7 @@ impl Cipher {
             Self::Gcm { key, salt } => {
                 let sealed = key
                     .seal_in_place_separate_tag(
-                        id.gcm_rtcp(salt),
+                        id.gcm_rtcp(*salt),
                         rtcp_aad(clear, trailer),
                         payload,
                     )
@@ -245,7 +246,7 @@ impl Cipher {
                 let (clear, rest) = buf.split_at_mut(RTCP_CLEAR_LEN);
                 let sealed = len - RTCP_CLEAR_LEN + GCM_TAG;
                 key.open_in_place(
-                    id.gcm_rtcp(salt),
+                    id.gcm_rtcp(*salt),
                     rtcp_aad(clear, trailer),
                     &mut rest[..sealed],
                 )
@@ -315,24 +316,20 @@ impl PacketId {
 
     /// RFC 7714 §8.1: two zero octets, SSRC, ROC, sequence number; XOR salt.
     #[inline]
-    fn gcm_rtp(self, salt: &[u8; 12]) -> Nonce {
+    fn gcm_rtp(self, salt: u128) -> Nonce {
         self.gcm(salt, self.index & 0xFFFF_FFFF_FFFF)
     }
 
     /// RFC 7714 §9.1: two zero octets, SSRC, two zero octets, index; XOR salt.
     #[inline]
-    fn gcm_rtcp(self, salt: &[u8; 12]) -> Nonce {
+    fn gcm_rtcp(self, salt: u128) -> Nonce {
         self.gcm(salt, u64::from(self.srtcp_index()))
     }
 
     #[inline]
-    fn gcm(self, salt: &[u8; 12], low48: u64) -> Nonce {
+    fn gcm(self, salt: u128, low48: u64) -> Nonce {
         let block = (u128::from(self.ssrc) << 48) | u128::from(low48);
-        let mut nonce = [0; 12];
-        nonce.copy_from_slice(&block.to_be_bytes()[4..]);
-        for (n, s) in nonce.iter_mut().zip(salt) {
-            *n ^= s;
-        }
+        let [_, _, _, _, nonce @ ..] = (block ^ salt).to_be_bytes();
         Nonce::assume_unique_for_key(nonce)
     }
 
