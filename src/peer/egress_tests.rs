@@ -121,20 +121,21 @@ fn bytes(rng: &mut StdRng, length: usize) -> Vec<u8> {
     out
 }
 
-/// Random values, and what of them goes out with which id.
-fn values(
-    rng: &mut StdRng,
-    pairs: &[(u8, E)],
-) -> (
-    PassedExtensions,
-    Option<Vec<u8>>,
-    Option<u32>,
-    Option<u16>,
-    Vec<(u8, Vec<u8>)>,
-) {
-    let mut passed = PassedExtensions::default();
-    let (mut mid, mut time, mut sequence) = (None, None, None);
-    let mut written = Vec::new();
+/// A packet's extension values.
+#[derive(Default)]
+struct Values {
+    passed: PassedExtensions,
+    mid: Option<Vec<u8>>,
+    send_time: Option<u32>,
+    sequence: Option<u16>,
+    /// What of them goes out, with its id.
+    written: Vec<(u8, Vec<u8>)>,
+}
+
+/// Random values.
+fn values(rng: &mut StdRng, pairs: &[(u8, E)]) -> Values {
+    let mut values = Values::default();
+    let passed = &mut values.passed;
     for extension in ORDER {
         if rng.random_range(0..3) == 0 {
             continue;
@@ -142,17 +143,16 @@ fn values(
         let value = match extension {
             E::Mid => {
                 let length = rng.random_range(1..=16);
-                mid = Some(bytes(rng, length));
-                mid.clone().unwrap()
+                values.mid.insert(bytes(rng, length)).clone()
             }
             E::AbsSendTime => {
                 let value = rng.random::<u32>() >> 8;
-                time = Some(value);
+                values.send_time = Some(value);
                 value.to_be_bytes()[1..].to_vec()
             }
             E::TransportWideCc => {
                 let value: u16 = rng.random();
-                sequence = Some(value);
+                values.sequence = Some(value);
                 value.to_be_bytes().to_vec()
             }
             E::AudioLevel => vec![*passed.audio_level.insert(rng.random())],
@@ -176,10 +176,10 @@ fn values(
             }
         };
         if let Some((id, _)) = pairs.iter().find(|(_, e)| *e == extension) {
-            written.push((*id, value));
+            values.written.push((*id, value));
         }
     }
-    (passed, mid, time, sequence, written)
+    values
 }
 
 /// Media, RTX and plain resends over all profiles and two roll-overs.
@@ -214,8 +214,7 @@ fn another_implementation_makes_the_same_datagrams() {
                 let repair = rng.random_range(0..4) == 0;
                 let (ssrc, seq) = &mut lines[usize::from(repair)];
                 *seq += rng.random_range(1..800);
-                let (passed, mid, abs_send_time, transport_sequence, written) =
-                    values(&mut rng, &pairs);
+                let values = values(&mut rng, &pairs);
                 let header = OutgoingHeader {
                     payload_type: rng.random_range(0..128),
                     marker: rng.random(),
@@ -224,9 +223,9 @@ fn another_implementation_makes_the_same_datagrams() {
                     ssrc: *ssrc,
                     padding: false,
                     dependency: None,
-                    mid: mid.as_deref(),
-                    abs_send_time,
-                    transport_sequence,
+                    mid: values.mid.as_deref(),
+                    abs_send_time: values.send_time,
+                    transport_sequence: values.sequence,
                 };
                 let prefix = if repair {
                     bytes(&mut rng, 2)
@@ -240,7 +239,7 @@ fn another_implementation_makes_the_same_datagrams() {
                 let mut expected = payload.clone();
                 patch.apply(&mut expected);
                 let expected =
-                    reference.seal(&header, &written, &[&prefix[..], &expected].concat());
+                    reference.seal(&header, &values.written, &[&prefix[..], &expected].concat());
                 // A plain resend is the same once more (RFC 7714 §8).
                 for _ in 0..1 + usize::from(!repair && rng.random::<bool>()) {
                     let mut out = Outlet {
@@ -252,7 +251,14 @@ fn another_implementation_makes_the_same_datagrams() {
                     let roc = (*seq >> 16) as u32;
                     let size = egress
                         .send(
-                            &mut out, &header, &outgoing, &passed, &prefix, &payload, &patch, roc,
+                            &mut out,
+                            &header,
+                            &outgoing,
+                            &values.passed,
+                            &prefix,
+                            &payload,
+                            &patch,
+                            roc,
                         )
                         .unwrap();
                     let (_, sent) = arena.datagrams().next().unwrap();

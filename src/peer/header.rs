@@ -373,7 +373,7 @@ impl ElementWriter<'_> {
     }
 
     fn pad(&mut self) -> Option<usize> {
-        while self.used % 4 != 0 {
+        while !self.used.is_multiple_of(4) {
             *self.body.get_mut(self.used)? = 0;
             self.used += 1;
         }
