@@ -13,6 +13,9 @@ mod link;
 #[path = "simulation/media.rs"]
 #[allow(dead_code)]
 mod media;
+#[path = "simulation/nonces.rs"]
+#[allow(dead_code)]
+mod nonces;
 #[path = "simulation/world.rs"]
 #[allow(dead_code)]
 mod world;

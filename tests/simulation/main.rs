@@ -5,6 +5,7 @@ mod checks;
 mod client;
 mod link;
 mod media;
+mod nonces;
 mod world;
 
 mod estimates;
@@ -12,5 +13,6 @@ mod forwarding;
 mod join;
 mod layers;
 mod restarts;
+mod rollover;
 mod rooms;
 mod workers;

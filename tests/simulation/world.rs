@@ -43,6 +43,7 @@ pub struct World {
     pub down: Vec<Link>,
     pub keys: Vec<SessionKey>,
     pub events: Vec<(Instant, Event)>,
+    pub nonces: crate::nonces::Nonces,
     fingerprint: weir::peer::negotiate::Fingerprint,
     queue: BinaryHeap<Reverse<(Instant, u64)>>,
     deliveries: BTreeMap<u64, Delivery>,
@@ -84,6 +85,7 @@ impl World {
             down: Vec::new(),
             keys: Vec::new(),
             events: Vec::new(),
+            nonces: crate::nonces::Nonces::default(),
             fingerprint: crypto.fingerprint(),
             queue: BinaryHeap::new(),
             deliveries: BTreeMap::new(),
@@ -286,6 +288,7 @@ impl World {
     }
 
     fn deliver(&mut self, path: Path, bytes: Vec<u8>) {
+        self.nonces.check(path.remote, &bytes);
         let Some(index) = self.clients.iter().position(|c| c.address == path.remote) else {
             return;
         };

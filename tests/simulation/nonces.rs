@@ -1,0 +1,77 @@
+//! No nonce seals two packets: seen from the wire, over whole calls.
+//!
+//! A nonce is made of key, SSRC and index (RFC 3711 §4.1.1, RFC 7714 §8.1). Each
+//! client of a world has one address and one session, so one key.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
+
+/// One SSRC's packets to one client.
+#[derive(Debug, Default)]
+struct Stream {
+    highest: u64,
+    seen: HashMap<u64, u64>,
+}
+
+/// See the module's description.
+#[derive(Debug, Default)]
+pub struct Nonces {
+    rtp: HashMap<(SocketAddr, u32), Stream>,
+    rtcp: HashMap<(SocketAddr, u32, u32), u64>,
+}
+
+impl Nonces {
+    /// Takes note of a datagram to `to`.
+    ///
+    /// # Panics
+    /// When its nonce sealed another one before.
+    pub fn check(&mut self, to: SocketAddr, bytes: &[u8]) {
+        if !matches!(bytes.first(), Some(128..=191)) || bytes.len() < 12 {
+            return;
+        }
+        let word = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four"));
+        let mut hasher = DefaultHasher::new();
+        bytes.hash(&mut hasher);
+        let hash = hasher.finish();
+        if (192..=223).contains(&bytes[1]) {
+            // The clients agree on GCM: the index comes last (RFC 7714 §9.2).
+            let (ssrc, index) = (word(4), word(bytes.len() - 4) & 0x7fff_ffff);
+            let before = self.rtcp.insert((to, ssrc, index), hash);
+            assert_eq!(
+                before, None,
+                "SRTCP index {index} of {ssrc:#x} to {to} again"
+            );
+            return;
+        }
+        let (ssrc, low) = (word(8), u64::from(bytes[2]) << 8 | u64::from(bytes[3]));
+        let stream = self.rtp.entry((to, ssrc)).or_insert_with(|| Stream {
+            highest: low,
+            ..Stream::default()
+        });
+        // The cycle in which it is nearest to the highest (RFC 3711 §3.3.1).
+        let cycle = stream.highest & !0xffff;
+        let index = [
+            cycle.checked_sub(1 << 16),
+            Some(cycle),
+            Some(cycle + (1 << 16)),
+        ]
+        .into_iter()
+        .flatten()
+        .map(|cycle| cycle | low)
+        .min_by_key(|index| index.abs_diff(stream.highest))
+        .expect("one");
+        stream.highest = stream.highest.max(index);
+        let before = *stream.seen.entry(index).or_insert(hash);
+        assert!(
+            before == hash,
+            "index {index} of {ssrc:#x} to {to} sealed again for another packet"
+        );
+    }
+
+    /// The highest index of any SSRC to `to`.
+    pub fn highest(&self, to: SocketAddr) -> u64 {
+        let streams = self.rtp.iter().filter(|((address, _), _)| *address == to);
+        streams.map(|(_, s)| s.highest).max().unwrap_or(0)
+    }
+}
