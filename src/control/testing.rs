@@ -194,6 +194,7 @@ pub(crate) fn negotiated(direction: Direction, sections: &[&[Codec]]) -> Negotia
             .collect(),
         extensions: Vec::new(),
         rids: Vec::new(),
+        layer_ssrcs: Vec::new(),
         ssrcs: Vec::new(),
         rtcp_rsize: false,
     };

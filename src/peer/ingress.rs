@@ -130,10 +130,14 @@ impl Ingress {
                 section.codecs.iter().any(|c| feedback(&c.feedback))
             };
             if section.rids.is_empty() {
+                let layer = |ssrc| {
+                    let at = section.layer_ssrcs.iter().position(|l| *l == ssrc);
+                    at.and_then(|at| u8::try_from(at).ok()).unwrap_or(0)
+                };
                 streams.extend(section.ssrcs.iter().map(|s| Stream {
                     ssrc: s.ssrc.into(),
                     section: index,
-                    encoding: 0,
+                    encoding: layer(s.ssrc),
                     nack: any(|f| f.nack).then(NackTracker::default),
                 }));
             }
@@ -395,5 +399,28 @@ impl Ingress {
     /// The tracks of its sections.
     pub fn tracks(&self) -> impl Iterator<Item = u32> {
         self.sections.iter().map(|s| s.track)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Codec;
+    use crate::control::testing::negotiated;
+    use crate::peer::negotiate::{Direction, SignalledSsrc};
+
+    #[test]
+    fn each_ssrc_of_a_simulcast_group_is_an_encoding() {
+        let mut section = negotiated(Direction::Publish, &[&[Codec::Vp8]])
+            .media
+            .remove(0);
+        section.layer_ssrcs = vec![30, 10, 20];
+        section.ssrcs = [10, 20, 30]
+            .map(|ssrc| SignalledSsrc { ssrc, rtx: None })
+            .to_vec();
+        assert_eq!(section.layer_names(), ["0", "1", "2"]);
+        let ingress = Ingress::new(&[section], &[7]);
+        let streams = ingress.streams.iter().map(|s| (*s.ssrc, s.encoding));
+        assert_eq!(streams.collect::<Vec<_>>(), [(10, 1), (20, 2), (30, 0)]);
     }
 }

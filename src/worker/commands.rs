@@ -274,7 +274,7 @@ impl Core {
                         channels: codec.channels,
                     })
                     .collect(),
-                rids: section.rids.clone(),
+                rids: section.layer_names(),
             })
             .collect();
         let publication = Publication {

@@ -159,6 +159,7 @@ impl CounterOffer {
                 codecs,
                 extensions: extensions.collect(),
                 rids: Vec::new(),
+                layer_ssrcs: Vec::new(),
                 ssrcs: Vec::new(),
                 rtcp_rsize: true,
             }
@@ -417,6 +418,7 @@ fn read_section(
         codecs: answered,
         extensions,
         rids: Vec::new(),
+        layer_ssrcs: Vec::new(),
         ssrcs: Vec::new(),
         rtcp_rsize: section.has("rtcp-rsize"),
     }))

@@ -313,6 +313,10 @@ impl Reader<'_> {
             Direction::Publish => (Vec::new(), ssrcs::read(section)),
             Direction::View => (Vec::new(), Vec::new()),
         };
+        let layer_ssrcs = match kind {
+            MediaKind::Video if layers.is_empty() => ssrcs::simulcast(section, &ssrcs),
+            _ => Vec::new(),
+        };
         let at = self.media.len();
         self.media.push(MediaSection {
             mid: section.label(),
@@ -321,6 +325,7 @@ impl Reader<'_> {
             codecs: found.codecs,
             extensions: extensions.iter().map(|e| (e.id, e.extension)).collect(),
             rids: layers.iter().map(|l| l.rid.clone()).collect(),
+            layer_ssrcs,
             ssrcs,
             rtcp_rsize: section.has("rtcp-rsize"),
         });

@@ -1,10 +1,35 @@
 //! SSRCs that a publisher's section announces (RFC 5576).
 
+use super::simulcast::MAX_LAYERS;
 use super::syntax::Section;
 use super::types::SignalledSsrc;
 
 /// The most media SSRCs kept of a section: a simulcast layer takes one.
 const MAX_SSRCS: usize = 16;
+
+/// The media SSRCs of simulcast layers that have no rids, as the offer groups them
+/// (`a=ssrc-group:SIM`); empty without such a group.
+pub(super) fn simulcast(section: &Section<'_>, known: &[SignalledSsrc]) -> Vec<u32> {
+    let group = section.values("ssrc-group").find_map(|value| {
+        let (semantics, ids) = value.split_once(' ')?;
+        (semantics == "SIM").then_some(ids)
+    });
+    let mut layers: Vec<u32> = Vec::new();
+    for ssrc in group
+        .unwrap_or_default()
+        .split_ascii_whitespace()
+        .map_while(|word| word.parse().ok())
+        .take(MAX_LAYERS)
+    {
+        if known.iter().any(|k| k.ssrc == ssrc) && !layers.contains(&ssrc) {
+            layers.push(ssrc);
+        }
+    }
+    if layers.len() < 2 {
+        layers.clear();
+    }
+    layers
+}
 
 /// The media SSRCs of a section with their RTX partners, in order of
 /// appearance. Groups are read first: FFmpeg names its RTX SSRC only there.

@@ -211,11 +211,26 @@ pub struct MediaSection {
     pub extensions: Vec<(u8, HeaderExtension)>,
     /// Simulcast layers the publisher sends, in the offer's order; empty without simulcast.
     pub rids: Vec<String>,
+    /// SSRCs of simulcast layers without rids (`a=ssrc-group:SIM`), each one of
+    /// [`ssrcs`](Self::ssrcs); empty with rids and without simulcast.
+    pub layer_ssrcs: Vec<u32>,
     /// SSRCs the offer announced for this section; empty when viewing, and often
     /// with simulcast.
     pub ssrcs: Vec<SignalledSsrc>,
     /// The offer has `a=rtcp-rsize` (RFC 5506).
     pub rtcp_rsize: bool,
+}
+
+impl MediaSection {
+    /// The names of its simulcast layers, empty without simulcast: their rids, or
+    /// where it has none, their places in the group.
+    pub fn layer_names(&self) -> Vec<String> {
+        if self.rids.is_empty() {
+            (0..self.layer_ssrcs.len()).map(|i| i.to_string()).collect()
+        } else {
+            self.rids.clone()
+        }
+    }
 }
 
 /// The accepted data channel section.

@@ -43,6 +43,7 @@ fn section(rtx: bool) -> MediaSection {
             (2, HeaderExtension::AbsSendTime),
         ],
         rids: Vec::new(),
+        layer_ssrcs: Vec::new(),
         ssrcs: Vec::new(),
         rtcp_rsize: true,
     }

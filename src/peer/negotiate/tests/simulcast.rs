@@ -98,3 +98,36 @@ fn case_63_an_offer_without_simulcast_has_no_rids() {
         [(1, HeaderExtension::Mid), (2, HeaderExtension::RtpStreamId)]
     );
 }
+
+#[test]
+fn layers_without_rids_are_those_of_the_ssrc_group() {
+    let sdp = |lines: &[&str]| {
+        let attributes = [VP8, lines].concat();
+        let accepted = publish(&one_video(&attributes)).expect("accepted");
+        accepted.negotiated.media[0].clone()
+    };
+    let ssrcs = [
+        "ssrc:1 cname:x",
+        "ssrc:2 cname:x",
+        "ssrc:3 cname:x",
+        "ssrc:4 cname:x",
+        "ssrc-group:FID 1 4",
+    ];
+    let with = |group| sdp(&[&[group], &ssrcs[..]].concat());
+    let media = with("ssrc-group:SIM 2 1 3");
+    assert_eq!(media.layer_ssrcs, [2, 1, 3]);
+    assert_eq!(media.layer_names(), ["0", "1", "2"]);
+    // What is repeated, unknown or a repair stream is no layer; one layer is no simulcast.
+    assert_eq!(with("ssrc-group:SIM 1 1 4 9 3").layer_ssrcs, [1, 3]);
+    assert_eq!(with("ssrc-group:SIM 1").layer_ssrcs, [0; 0]);
+    assert_eq!(with("ssrc-group:SIM x y").layer_ssrcs, [0; 0]);
+    // Rids go ahead.
+    assert_eq!(
+        publish(offer("chromium-vp8-simulcast3"))
+            .expect("accepted")
+            .negotiated
+            .media[1]
+            .layer_ssrcs,
+        [0; 0]
+    );
+}
