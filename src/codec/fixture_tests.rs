@@ -211,37 +211,6 @@ fn dependency_descriptors_of_chromium_agree_with_the_payload() {
 }
 
 #[test]
-fn a_cut_temporal_layer_leaves_no_hole_in_a_vp8_line() {
-    let mut line = PictureIdLine::default();
-    let mut ids = Vec::new();
-    let mut tl0s = Vec::new();
-    for mut p in packets("chromium-vp8-l1t3") {
-        let d = vp8::Descriptor::parse(&p.payload).unwrap();
-        let id = d.picture_id.unwrap();
-        if d.temporal.unwrap().0 == 2 {
-            line.cut(id);
-            continue;
-        }
-        let (id, tl0) = line.map(id, d.tl0_pic_idx).unwrap();
-        assert!(vp8::rewrite(&mut p.payload, id, tl0));
-        let out = vp8::Descriptor::parse(&p.payload).unwrap();
-        assert_eq!((out.len, out.temporal), (d.len, d.temporal));
-        ids.push(out.picture_id.unwrap().value);
-        tl0s.push(out.tl0_pic_idx.unwrap());
-    }
-    ids.dedup();
-    assert!(ids.len() >= 10);
-    assert!(
-        ids.windows(2).all(|w| w[1] == (w[0] + 1) & 0x7fff),
-        "{ids:?}"
-    );
-    assert!(
-        tl0s.windows(2).all(|w| w[1].wrapping_sub(w[0]) <= 1),
-        "{tl0s:?}"
-    );
-}
-
-#[test]
 fn opus_packets_follow_the_time_stamp() {
     let all = packets("opus");
     for pair in all.windows(2) {

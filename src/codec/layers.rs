@@ -81,8 +81,7 @@ pub struct FrameLayers {
     pub present: u16,
     /// The cells that can be taken from this frame on, if it can be decoded.
     pub switch: u16,
-    /// It can be decoded by who has only the layers right below it: the same
-    /// picture's next lower spatial layer, or the next lower temporal layer.
+    /// It can be decoded by who has only the temporal layer right below its own.
     pub begins_layer: bool,
 }
 
@@ -118,21 +117,20 @@ impl FrameLayers {
             // have base layer pictures to which the rule applies all the same.
             Codec::Vp9 => Self {
                 present: Cell::holding(spatial, temporal),
-                switch: if temporal == 0 && info.switch_up || info.intra {
+                switch: if temporal == 0 && info.switch_up {
                     Cell::row(spatial, temporal)
                 } else {
                     0
                 },
-                begins_layer: spatial > 0 && info.intra,
+                begins_layer: false,
             },
             // Without a descriptor, AV1's later packets of a frame tell nothing.
             _ => Self::default(),
         }
     }
 
-    /// What a dependency descriptor tells. `picture` is the number of the
-    /// first frame with the same time.
-    pub fn from_descriptor(d: &Descriptor, structure: &Structure, picture: u16) -> Self {
+    /// What a dependency descriptor tells.
+    pub fn from_descriptor(d: &Descriptor, structure: &Structure) -> Self {
         let mut layers = Self {
             present: 0,
             switch: 0,
@@ -155,11 +153,6 @@ impl FrameLayers {
             }
         }
         layers.present |= Cell::holding(d.spatial, d.temporal) & !known;
-        // It refers to frames of its own picture only.
-        let since = d.frame_number.wrapping_sub(picture);
-        let diffs = d.frame_diffs.as_slice();
-        layers.begins_layer =
-            d.spatial > 0 && !diffs.is_empty() && diffs.iter().all(|diff| *diff <= since);
         layers
     }
 }

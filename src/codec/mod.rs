@@ -22,7 +22,7 @@ pub mod vp9;
 
 pub use layers::{Cell, FrameLayers, Grid};
 pub use packet::{PacketInfo, PictureIds, inspect};
-pub use picture_id::{PictureId, PictureIdLine};
+pub use picture_id::PictureId;
 
 /// A codec that Weir forwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -107,6 +107,6 @@ impl fmt::Display for Codec {
 #[cfg(test)]
 mod cross_check_tests;
 #[cfg(test)]
-mod fixture_tests;
+pub(crate) mod fixture_tests;
 #[cfg(test)]
 mod mutation_tests;

@@ -91,28 +91,19 @@ fn h265() {
 
 #[test]
 fn vp8() {
-    let mut line = PictureIdLine::default();
     mutations(&payloads(Codec::Vp8), |bytes| {
-        inspect(Codec::Vp8, bytes, false);
+        let info = inspect(Codec::Vp8, bytes, false);
         let Some(before) = vp8::Descriptor::parse(bytes) else {
             return;
         };
-        let id = before.picture_id.unwrap_or(PictureId {
-            value: 0,
-            wide: true,
-        });
-        match bytes[0] % 7 {
-            0 => line.switch(),
-            1 => line.cut(id),
-            _ => {}
-        }
-        let (id, tl0) = line.map(id, before.tl0_pic_idx).unwrap_or_default();
-        assert!(vp8::rewrite(bytes, id, tl0));
+        info.ids.write_moved(bytes, 0x2a55, 77);
         let after = vp8::Descriptor::parse(bytes).unwrap();
         let mask = |wide| if wide { 0x7fff } else { 0x7f };
-        let want = before.picture_id.map(|old| id & mask(old.wide));
+        let moved = |id: PictureId| id.value.wrapping_add(0x2a55) & mask(id.wide);
+        let want = before.picture_id.map(moved);
         assert_eq!(after.picture_id.map(|id| id.value), want);
-        assert_eq!(after.tl0_pic_idx, before.tl0_pic_idx.map(|_| tl0));
+        let tl0 = before.tl0_pic_idx.map(|tl0| tl0.wrapping_add(77));
+        assert_eq!(after.tl0_pic_idx, tl0);
         assert_eq!((after.len, after.temporal), (before.len, before.temporal));
     });
 }
@@ -120,13 +111,14 @@ fn vp8() {
 #[test]
 fn vp9() {
     mutations(&payloads(Codec::Vp9), |bytes| {
-        inspect(Codec::Vp9, bytes, false);
+        let info = inspect(Codec::Vp9, bytes, false);
         let Some(before) = vp9::Descriptor::parse(bytes) else {
             return;
         };
-        assert!(vp9::rewrite(bytes, 0x2a55, 77));
+        info.ids.write_moved(bytes, 0x2a55, 77);
         let after = vp9::Descriptor::parse(bytes).unwrap();
-        assert_eq!(after.tl0_pic_idx, before.tl0_pic_idx.map(|_| 77));
+        let tl0 = before.tl0_pic_idx.map(|tl0| tl0.wrapping_add(77));
+        assert_eq!(after.tl0_pic_idx, tl0);
         assert_eq!((after.len, after.structure), (before.len, before.structure));
     });
 }

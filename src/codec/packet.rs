@@ -32,8 +32,6 @@ pub struct PacketInfo {
     /// No other frame refers to this one: VP8's N bit, H.264's `nal_ref_idc` 0,
     /// the dependency descriptor's discardable indication.
     pub discardable: bool,
-    /// Refers to no earlier picture, as far as the packet tells: VP9 without P.
-    pub intra: bool,
     /// Picture ids and where they lie in the payload.
     pub ids: PictureIds,
     /// Picture width and height in pixels, when this packet tells them; of the

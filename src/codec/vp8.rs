@@ -88,24 +88,6 @@ impl Descriptor {
     }
 }
 
-/// Writes new ids into the descriptor of `payload`, in place: fields that are
-/// not there are not added, a 7-bit picture id keeps the low 7 bits. False when the descriptor is cut short;
-/// then nothing is written.
-pub fn rewrite(payload: &mut [u8], picture_id: u16, tl0_pic_idx: u8) -> bool {
-    let Some(d) = Descriptor::parse(payload) else {
-        return false;
-    };
-    if let Some(id) = d.picture_id {
-        write_picture_id(payload, d.picture_id_at, id.wide, picture_id);
-    }
-    if d.tl0_pic_idx.is_some()
-        && let Some(byte) = payload.get_mut(d.tl0_at)
-    {
-        *byte = tl0_pic_idx;
-    }
-    true
-}
-
 /// The picture id field is the same in VP8 and VP9: M bit, then 7 or 15 bits.
 pub(super) fn write_picture_id(payload: &mut [u8], at: usize, wide: bool, id: u16) {
     if wide {
@@ -225,18 +207,20 @@ mod tests {
     }
 
     #[test]
-    fn rewrite_keeps_lengths() {
+    fn moved_ids_keep_lengths() {
+        let moved =
+            |payload: &mut [u8]| inspect(payload, false).ids.write_moved(payload, 0x1223, 4);
         let mut narrow = [0x90, 0xc0, 0x11, 5, 0xaa];
-        assert!(rewrite(&mut narrow, 0x1234, 9));
+        moved(&mut narrow);
         assert_eq!(narrow, [0x90, 0xc0, 0x34, 9, 0xaa]);
         let mut wide = [0x90, 0xc0, 0x80, 0x11, 5, 0xaa];
-        assert!(rewrite(&mut wide, 0x1234, 9));
+        moved(&mut wide);
         assert_eq!(wide, [0x90, 0xc0, 0x92, 0x34, 9, 0xaa]);
         let mut bare = [0x10, 0xaa];
-        assert!(rewrite(&mut bare, 0x1234, 9));
+        moved(&mut bare);
         assert_eq!(bare, [0x10, 0xaa]);
         let mut short = [0x90, 0xc0, 0x80, 0x11];
-        assert!(!rewrite(&mut short, 0x1234, 9));
+        moved(&mut short);
         assert_eq!(short, [0x90, 0xc0, 0x80, 0x11]);
     }
 }

@@ -3,7 +3,6 @@
 use super::bits::BitReader;
 use super::packet::{PacketInfo, PictureIds, checked_size};
 use super::picture_id::PictureId;
-use super::vp8::write_picture_id;
 
 /// Layer indices of a VP9 payload descriptor (RFC 9628 §4.2, L bit).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -174,24 +173,6 @@ impl Descriptor {
     }
 }
 
-/// Writes new ids into the descriptor of `payload`, in place: fields that are
-/// not there are not added, a 7-bit picture id keeps the low 7 bits. False when the descriptor can't be read;
-/// then nothing is written.
-pub fn rewrite(payload: &mut [u8], picture_id: u16, tl0_pic_idx: u8) -> bool {
-    let Some(d) = Descriptor::parse(payload) else {
-        return false;
-    };
-    if let Some(id) = d.picture_id {
-        write_picture_id(payload, d.picture_id_at, id.wide, picture_id);
-    }
-    if d.tl0_pic_idx.is_some()
-        && let Some(byte) = payload.get_mut(d.tl0_at)
-    {
-        *byte = tl0_pic_idx;
-    }
-    true
-}
-
 /// Reads what a packet tells; see [`super::inspect`].
 pub fn inspect(payload: &[u8]) -> PacketInfo {
     let Some(d) = Descriptor::parse(payload) else {
@@ -218,7 +199,6 @@ pub fn inspect(payload: &[u8]) -> PacketInfo {
         spatial: layers.spatial,
         temporal: layers.temporal,
         switch_up: layers.switch_up,
-        intra: !d.inter_picture,
         ids: PictureIds::new(d.picture_id, d.picture_id_at, d.tl0_pic_idx, d.tl0_at),
         size,
         ..PacketInfo::default()

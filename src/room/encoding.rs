@@ -142,8 +142,6 @@ pub struct Encoding {
     sizes: [Option<(u16, u16)>; MAX_SPATIAL],
     /// The highest layers seen, of streams without descriptors.
     seen: (u8, u8),
-    /// Timestamp and first frame number of the newest picture.
-    picture: Option<(u32, u16)>,
     /// Moving rate of all of it.
     rate: f64,
     codec: Option<Codec>,
@@ -172,7 +170,6 @@ impl Encoding {
             meter: LayerMeter::default(),
             sizes: [None; MAX_SPATIAL],
             seen: (0, 0),
-            picture: None,
             rate: 0.0,
             clock: None,
             parameter_sets: ParameterSets::None,
@@ -345,12 +342,7 @@ impl Encoding {
         let Some(structure) = self.descriptors.structure() else {
             return false;
         };
-        let first = match self.picture {
-            Some((timestamp, first)) if timestamp == packet.timestamp => first,
-            _ => d.frame_number,
-        };
-        self.picture = Some((packet.timestamp, first));
-        packet.layers = FrameLayers::from_descriptor(&d, structure, first);
+        packet.layers = FrameLayers::from_descriptor(&d, structure);
         packet.structure = self.descriptors.version();
         let told = d.packet_info();
         let info = &mut packet.info;
@@ -417,11 +409,14 @@ impl Encoding {
     pub fn roll(&mut self, now: Instant) {
         self.stats.roll(now);
         let newest = self.stats.bitrate().0 as f64;
-        self.rate = if self.rate > 0.0 && newest > 0.0 {
-            self.rate * 0.6 + newest * 0.4
-        } else {
-            newest
-        };
+        // What it took before it fell silent is the best guess for its return.
+        if newest > 0.0 {
+            self.rate = if self.rate > 0.0 {
+                self.rate * 0.6 + newest * 0.4
+            } else {
+                newest
+            };
+        }
         if self.grid.is_layered() {
             self.meter.roll(now);
         }
@@ -442,9 +437,10 @@ impl Encoding {
         if !self.grid.is_layered() || sent == 0 {
             return out.push(whole);
         }
-        let top = self.grid.top();
+        // Who gets all that is sent gets what will be sent too, without a new choice.
+        let highest = Cell::each().rev().find(|c| sent & c.bit() != 0);
         for cell in Cell::each().filter(|c| sent & c.bit() != 0) {
-            let all = cell == top && self.grid.top_is_all();
+            let all = Some(cell) == highest && self.grid.top_is_all();
             let size = self.sizes.get(usize::from(cell.spatial()));
             out.push(Rung {
                 cell: if all { Cell::ALL } else { cell },

@@ -14,6 +14,10 @@ const LEAST: Duration = Duration::from_millis(200);
 /// like a stream that has grown.
 const WEIGHT: f64 = 0.4;
 
+/// A layer is gone after this many windows without a frame: slow screen
+/// shares have none in a second.
+const QUIET: u8 = 3;
+
 /// Counters of one cell since the last roll.
 #[derive(Debug, Clone, Copy, Default)]
 struct Count {
@@ -30,8 +34,8 @@ pub struct LayerMeter {
     counts: [Count; CELLS],
     rates: [f64; CELLS],
     frame_rates: [f32; CELLS],
-    /// Cells whose own layer sent something in the last window.
-    active: u16,
+    /// Windows in which a cell's own layer sent nothing.
+    quiet: [u8; CELLS],
     since: Option<Instant>,
     measured: bool,
 }
@@ -74,7 +78,6 @@ impl LayerMeter {
             return;
         }
         let seconds = elapsed.as_secs_f64();
-        self.active = 0;
         for at in 0..CELLS {
             let count = std::mem::take(&mut self.counts[at]);
             let rate = count.bytes as f64 * 8.0 / seconds;
@@ -84,9 +87,10 @@ impl LayerMeter {
                 rate
             };
             self.frame_rates[at] = count.frames as f32 / elapsed.as_secs_f32();
-            if count.own > 0 {
-                self.active |= 1 << at;
-            }
+            self.quiet[at] = match count.own {
+                0 => self.quiet[at].saturating_add(1),
+                _ => 0,
+            };
         }
         self.since = Some(now);
         self.measured = true;
@@ -94,7 +98,9 @@ impl LayerMeter {
 
     /// The cells whose own layer is being sent; all while nothing was measured.
     pub fn active(&self) -> u16 {
-        if self.measured { self.active } else { u16::MAX }
+        (0..CELLS)
+            .filter(|at| self.quiet[*at] < QUIET)
+            .fold(0, |mask, at| mask | 1 << at)
     }
 
     /// What a cell takes; zero while it is not measured.
@@ -140,8 +146,10 @@ mod tests {
         assert_eq!(rate(1, 1), 30 * 24_000);
         assert_eq!(meter.frame_rate(Cell::new(1, 0)), 15.0);
         assert_eq!(meter.frame_rate(Cell::new(0, 1)), 30.0);
-        assert_eq!(meter.active(), grid.known);
-        meter.roll(start + Duration::from_secs(2));
-        assert_eq!(meter.active(), 0, "nothing came");
+        for second in 2..6 {
+            meter.roll(start + Duration::from_secs(second));
+            let some = if second < 4 { grid.known } else { 0 };
+            assert_eq!(meter.active() & grid.known, some, "{second}");
+        }
     }
 }

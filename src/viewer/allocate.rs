@@ -211,7 +211,7 @@ fn raise(request: &Request, choice: &mut Option<usize>, left: &mut i64, limited:
     let has = request.current;
     for next in now + 1..request.steps.len() {
         let is_gain = has.is_none_or(|has| next > has);
-        if is_gain && has.is_some() && !request.may_gain {
+        if is_gain && has.is_some() && limited && !request.may_gain {
             return false;
         }
         let step = cost(request, Some(next));

@@ -204,6 +204,8 @@ impl Layers {
         if from != goal
             && self.is_decodable(from, frame)
             && let Some(higher) = best_switch(from, goal, frame.layers.switch)
+            // Within a picture, the layer below has ended it with the marker.
+            && (frame.new_picture || higher.spatial() == from.spatial())
         {
             from = higher;
             self.current = higher;
@@ -217,8 +219,7 @@ impl Layers {
 
     /// Who gets the layers of `from` can decode the frame.
     fn is_decodable(&self, from: Cell, frame: &FramePlace) -> bool {
-        let above = frame.spatial == from.spatial() + 1 && frame.temporal <= from.temporal()
-            || frame.spatial <= from.spatial() && frame.temporal == from.temporal() + 1;
+        let above = frame.spatial <= from.spatial() && frame.temporal == from.temporal() + 1;
         Self::keeps(from, &frame.layers) || frame.layers.begins_layer && above
     }
 
@@ -313,12 +314,11 @@ mod tests {
         }
     }
 
-    fn vp9(spatial: u8, temporal: u8, switch_up: bool, intra: bool) -> FramePlace {
+    fn vp9(spatial: u8, temporal: u8, switch_up: bool) -> FramePlace {
         let info = crate::codec::PacketInfo {
             spatial,
             temporal,
             switch_up,
-            intra,
             ..Default::default()
         };
         let layers = FrameLayers::from_ids(crate::codec::Codec::Vp9, &info);
@@ -331,21 +331,12 @@ mod tests {
         let mut layers = Layers::default();
         assert!(layers.is_open());
         layers.aim(Cell::new(0, 1));
-        assert!(!layers.advance(&vp9(1, 0, false, false), &grid));
-        assert!(layers.advance(&vp9(0, 0, false, false), &grid));
+        assert!(!layers.advance(&vp9(1, 0, false), &grid));
+        assert!(layers.advance(&vp9(0, 0, false), &grid));
         assert_eq!(layers.current(), Cell::new(0, 1));
-        assert!(Layers::keeps(
-            layers.current(),
-            &vp9(0, 1, false, false).layers
-        ));
-        assert!(!Layers::keeps(
-            layers.current(),
-            &vp9(0, 2, false, false).layers
-        ));
-        assert!(!Layers::keeps(
-            layers.current(),
-            &vp9(1, 0, false, false).layers
-        ));
+        assert!(Layers::keeps(layers.current(), &vp9(0, 1, false).layers));
+        assert!(!Layers::keeps(layers.current(), &vp9(0, 2, false).layers));
+        assert!(!Layers::keeps(layers.current(), &vp9(1, 0, false).layers));
         assert_eq!(layers.awaited(&grid), Awaited::Nothing);
     }
 
@@ -355,26 +346,16 @@ mod tests {
         let mut layers = Layers::of(Cell::new(1, 0));
         layers.aim(Cell::new(1, 2));
         assert_eq!(layers.awaited(&grid), Awaited::SwitchPoint);
-        assert!(!layers.advance(&vp9(0, 1, true, false), &grid));
-        assert!(!layers.advance(&vp9(0, 0, false, false), &grid));
+        assert!(!layers.advance(&vp9(0, 1, true), &grid));
+        assert!(!layers.advance(&vp9(0, 0, false), &grid));
         // The picture's base layer says so of itself, its upper layer then too.
-        layers.advance(&vp9(0, 0, true, false), &grid);
+        layers.advance(&vp9(0, 0, true), &grid);
         assert_ne!(layers.current(), Cell::new(1, 2));
-        assert!(layers.advance(&vp9(1, 0, true, false), &grid));
+        assert!(layers.advance(&vp9(1, 0, true), &grid));
         assert_eq!(layers.current(), Cell::new(1, 2));
         layers.aim(Cell::ALL);
         assert_eq!(layers.awaited(&grid), Awaited::Keyframe);
-        assert!(!layers.advance(&vp9(2, 0, true, false), &grid));
-        // The upper layer begins anew without a keyframe of the lower ones.
-        assert!(layers.advance(&vp9(2, 0, true, true), &grid));
-        assert!(layers.is_open());
-        layers.aim(Cell::new(0, 0));
-        layers.advance(&vp9(0, 0, false, false), &grid);
-        layers.aim(Cell::ALL);
-        assert!(
-            !layers.advance(&vp9(2, 0, true, true), &grid),
-            "two steps up"
-        );
+        assert!(!layers.advance(&vp9(2, 0, true), &grid));
         assert!(layers.enter() && layers.is_open());
     }
 

@@ -93,6 +93,8 @@ pub struct Publishing {
     next_frame: Option<Instant>,
     next_audio: Option<Instant>,
     pub sending: bool,
+    /// Simulcast layers that are not sent at present.
+    pub silent: Vec<u8>,
     timestamp_offset: u32,
 }
 
@@ -104,6 +106,8 @@ pub struct Client {
     pub closed: bool,
     pub received: Vec<Received>,
     pub keyframe_requests: u64,
+    /// The simulcast layers that keyframes were asked of.
+    pub asked_for: Vec<String>,
     pending: Option<SdpPendingOffer>,
     audio: Option<Mid>,
     video: Option<Mid>,
@@ -179,6 +183,7 @@ impl Client {
                     next_frame: None,
                     next_audio: None,
                     sending: true,
+                    silent: Vec::new(),
                     timestamp_offset: 1_000_000,
                 }))
             }
@@ -191,6 +196,7 @@ impl Client {
             closed: false,
             received: Vec::new(),
             keyframe_requests: 0,
+            asked_for: Vec::new(),
             pending: Some(pending),
             audio,
             video,
@@ -260,6 +266,7 @@ impl Client {
             Event::Closed => self.closed = true,
             Event::KeyframeRequest(request) => {
                 self.keyframe_requests += 1;
+                self.asked_for.extend(request.rid.map(|r| r.to_string()));
                 assert!(matches!(
                     request.kind,
                     KeyframeRequestKind::Pli | KeyframeRequestKind::Fir
@@ -352,6 +359,9 @@ impl Client {
                 .timestamp_offset
                 .wrapping_add((u64::from(p.frame) * 90_000 / u64::from(p.plan.fps)) as u32);
             for source in &mut p.sources {
+                if p.silent.contains(&source.layer) {
+                    continue;
+                }
                 let keyframe = std::mem::take(&mut source.wants_keyframe) || periodic;
                 let Some(mid) = video else { continue };
                 for index in 0..p.plan.packets_per_frame {

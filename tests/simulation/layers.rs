@@ -6,7 +6,7 @@ use weir::control::messages::{Event, LayerWish, Refusal, Reply, ViewTarget};
 use weir::units::ParticipantId;
 
 use crate::checks::{continuous, over_seeds, video};
-use crate::client::Plan;
+use crate::client::{Plan, Role};
 use crate::world::{ClientId, World};
 
 const ALICE: ViewTarget = ViewTarget::Participant(ParticipantId(1));
@@ -102,4 +102,67 @@ fn a_wish_for_what_is_not_there_is_refused() {
         Reply::Refused(why) => assert_eq!(why, Refusal::UnknownSession),
         other => panic!("{other:?}"),
     }
+}
+
+/// Stops and starts a publisher's simulcast layers.
+fn silence(world: &mut World, publisher: ClientId, layers: &[u8]) {
+    if let Role::Publisher(publishing) = &mut world.client(publisher).role {
+        publishing.silent = layers.to_vec();
+    }
+}
+
+#[test]
+fn a_layer_that_falls_silent_gives_way_at_once_and_is_taken_again_when_it_returns() {
+    let name = "a_layer_that_falls_silent_gives_way_at_once_and_is_taken_again_when_it_returns";
+    over_seeds(name, 5, |seed| {
+        let mut world = World::new(seed, 2);
+        let publisher = world.publish(0, 1, 1, simulcast());
+        let viewers = [world.view(0, 1, ALICE), world.view(1, 1, ALICE)];
+        world.run(Duration::from_secs(2));
+        let recently = Duration::from_millis(200);
+        for (silent, layer) in [(&[1][..], 2), (&[1, 2], 0), (&[], 1)] {
+            silence(&mut world, publisher, silent);
+            // Taking a layer may wait for its measurement and its keyframe.
+            let within = if silent.is_empty() { 2500 } else { 1000 };
+            world.run(Duration::from_millis(within));
+            for viewer in viewers {
+                assert_eq!(flowing(&mut world, viewer, recently), [layer], "{silent:?}");
+            }
+            world.run(Duration::from_secs(1));
+        }
+        for viewer in viewers {
+            let video = video(world.client(viewer));
+            continuous(&video, 0);
+            let gaps = video.windows(2).map(|p| p[1].at - p[0].at);
+            let longest = gaps.max().unwrap();
+            assert!(longest < Duration::from_millis(700), "{longest:?}");
+        }
+    });
+}
+
+#[test]
+fn keyframes_are_asked_of_layers_that_somebody_watches() {
+    over_seeds(
+        "keyframes_are_asked_of_layers_that_somebody_watches",
+        3,
+        |seed| {
+            let mut world = World::new(seed, 1);
+            let publisher = world.publish(0, 1, 1, simulcast());
+            let viewer = world.view(0, 1, ALICE);
+            world.run(Duration::from_secs(2));
+            let mid = world.video_slot(viewer).mid;
+            world.choose(viewer, &mid, rid("c"));
+            world.run(Duration::from_secs(2));
+            world.client(publisher).asked_for.clear();
+            // So much is lost of every layer that only keyframes help.
+            world.up[publisher.0].conditions.loss = 1.0;
+            world.run(Duration::from_secs(3));
+            world.up[publisher.0].conditions.loss = 0.0;
+            world.run(Duration::from_secs(2));
+            let asked = &world.client(publisher).asked_for;
+            assert!(asked.iter().any(|rid| rid == "c"), "{asked:?}");
+            assert!(asked.iter().all(|rid| rid == "c"), "{asked:?}");
+            assert_eq!(flowing(&mut world, viewer, Duration::from_millis(300)), [2]);
+        },
+    );
 }

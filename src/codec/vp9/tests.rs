@@ -94,14 +94,15 @@ fn a_descriptor_without_fields_leaves_it_to_the_frame() {
 }
 
 #[test]
-fn rewrite_keeps_lengths() {
+fn moved_ids_keep_lengths() {
+    let moved = |payload: &mut [u8]| inspect(payload).ids.write_moved(payload, 0x1223, 4);
     let mut narrow = [0b1010_1000, 0x11, 0, 5, 0xaa];
-    assert!(rewrite(&mut narrow, 0x1234, 9));
+    moved(&mut narrow);
     assert_eq!(narrow, [0b1010_1000, 0x34, 0, 9, 0xaa]);
     let mut flexible = [0b1011_1000, 0x80, 0x11, 0, 0xaa];
-    assert!(rewrite(&mut flexible, 0x1234, 9));
+    moved(&mut flexible);
     assert_eq!(flexible, [0b1011_1000, 0x92, 0x34, 0, 0xaa]);
     let mut short = [0b1010_1000, 0x80];
-    assert!(!rewrite(&mut short, 0x1234, 9));
+    moved(&mut short);
     assert_eq!(short, [0b1010_1000, 0x80]);
 }

@@ -205,23 +205,26 @@ impl Slot {
     pub fn snapshot(&self, track: Option<&Track>) -> SlotSnapshot {
         let current = self.selection.current();
         let flows = current.and_then(|s| track?.encodings.get(usize::from(s.encoding)));
-        let cell = flows.map(|e| match self.layers.current() {
-            Cell::ALL if !e.grid.is_layered() => Cell::new(0, 0),
-            Cell::ALL => e.grid.top(),
-            cell => cell,
-        });
+        let cell = flows.map(|_| self.layers.current());
         let is_flowing = |r: &&Rung| {
             current.is_some_and(|s| s.encoding == r.encoding)
-                && cell.is_some_and(|c| (c.spatial(), c.temporal()) == (r.spatial, r.temporal))
+                && cell.is_some_and(|c| {
+                    r.cell == c || (c.spatial(), c.temporal()) == (r.spatial, r.temporal)
+                })
         };
-        let rung = track.and_then(|t| t.ladder.rungs().iter().find(is_flowing));
+        let rung = track.and_then(|t| t.ladder.rungs().iter().rev().find(is_flowing));
+        let layers = match (rung, cell) {
+            (Some(rung), _) => Some((rung.spatial, rung.temporal)),
+            (None, Some(Cell::ALL)) => Some((0, 0)),
+            (None, cell) => cell.map(|c| (c.spatial(), c.temporal())),
+        };
         SlotSnapshot {
             mid: self.mid.clone(),
             kind: self.kind,
             participant: track.map(|t| t.key.participant),
             rid: flows.and_then(|e| e.rid.clone()),
-            spatial: cell.map(Cell::spatial),
-            temporal: cell.map(Cell::temporal),
+            spatial: layers.map(|l| l.0),
+            temporal: layers.map(|l| l.1),
             target_bitrate: self.target_bitrate(track),
             size: rung.and_then(|r| r.size).or(flows.and_then(|e| e.size)),
             wish: self.wish.clone(),

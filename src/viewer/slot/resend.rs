@@ -1,9 +1,7 @@
 //! Repairs: what a viewer asks for is made again, exactly as it was.
 
-use super::{
-    Descriptor, Egress, FILLER, MAX_PARAMETER_SETS, Moved, Outlet, Repaired, Slot, ends_picture,
-    outgoing_payload, tells_targets,
-};
+use super::cut::{Descriptor, FILLER, ends_picture, tells_targets};
+use super::{Egress, MAX_PARAMETER_SETS, Moved, Outlet, Repaired, Slot, outgoing_payload};
 use crate::codec::PictureIds;
 use crate::peer::header::PassedExtensions;
 use crate::room::{Encoding, Packet, Track};

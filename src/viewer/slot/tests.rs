@@ -11,17 +11,17 @@ use crate::room::{Format, Source, TrackKey};
 use crate::units::{ParticipantId, RoomId};
 use crate::worker::clock::WallClock;
 
-struct Bench {
-    slot: Slot,
+pub(super) struct Bench {
+    pub slot: Slot,
     egress: Egress,
-    receiver: SrtpReceiver,
-    track: Track,
+    pub receiver: SrtpReceiver,
+    pub track: Track,
     arena: SendArena,
     clock: WallClock,
-    now: Instant,
+    pub now: Instant,
 }
 
-fn section(rtx: bool) -> MediaSection {
+fn section(codec: Codec, rtx: bool, extensions: &[(u8, HeaderExtension)]) -> MediaSection {
     MediaSection {
         mid: "1".into(),
         index: 0,
@@ -30,7 +30,7 @@ fn section(rtx: bool) -> MediaSection {
             pt: 96,
             rtx_pt: rtx.then_some(97),
             red_pt: None,
-            codec: Codec::Vp8,
+            codec,
             channels: 1,
             fmtp: String::new(),
             feedback: Feedback {
@@ -38,10 +38,7 @@ fn section(rtx: bool) -> MediaSection {
                 ..Feedback::default()
             },
         }],
-        extensions: vec![
-            (3, HeaderExtension::TransportWideCc),
-            (2, HeaderExtension::AbsSendTime),
-        ],
+        extensions: extensions.to_vec(),
         rids: Vec::new(),
         layer_ssrcs: Vec::new(),
         ssrcs: Vec::new(),
@@ -50,6 +47,20 @@ fn section(rtx: bool) -> MediaSection {
 }
 
 fn bench(rtx: bool) -> Bench {
+    let extensions = [
+        (3, HeaderExtension::TransportWideCc),
+        (2, HeaderExtension::AbsSendTime),
+    ];
+    bench_of(Codec::Vp8, &[], rtx, &extensions)
+}
+
+/// A slot on a track of one publisher, and the viewer's end of its SRTP.
+pub(super) fn bench_of(
+    codec: Codec,
+    rids: &[&str],
+    rtx: bool,
+    extensions: &[(u8, HeaderExtension)],
+) -> Bench {
     let material = [7u8; 56];
     let keying = |client| {
         Keying::new(SrtpProfile::AeadAes128Gcm, client, &material).expect("the right length")
@@ -60,11 +71,12 @@ fn bench(rtx: bool) -> Bench {
         kind: MediaKind::Video,
     });
     let format = Format {
-        codec: Codec::Vp8,
+        codec,
         fmtp: String::new(),
         channels: 1,
     };
-    track.attach(Source::Local { session: 0 }, 1, vec![format], &[]);
+    let rids: Vec<String> = rids.iter().map(|r| (*r).to_owned()).collect();
+    track.attach(Source::Local { session: 0 }, 1, vec![format], &rids);
     let ssrcs = SignalledSsrc {
         ssrc: 1111,
         rtx: rtx.then_some(2222),
@@ -74,7 +86,7 @@ fn bench(rtx: bool) -> Bench {
         rtx_sequence: 9,
         timestamp: 5,
     };
-    let mut slot = Slot::new(&section(rtx), ssrcs, seeds);
+    let mut slot = Slot::new(&section(codec, rtx, extensions), ssrcs, seeds);
     aim(&mut slot, &track);
     let now = Instant::now();
     Bench {
@@ -88,7 +100,7 @@ fn bench(rtx: bool) -> Bench {
     }
 }
 
-fn aim(slot: &mut Slot, track: &Track) {
+pub(super) fn aim(slot: &mut Slot, track: &Track) {
     let now = Instant::now();
     let request = slot.request(track, now);
     let plan = crate::viewer::allocate::allocate(None, [&request]);
@@ -96,7 +108,7 @@ fn aim(slot: &mut Slot, track: &Track) {
 }
 
 impl Bench {
-    fn out<T>(
+    pub fn out<T>(
         &mut self,
         work: impl FnOnce(&mut Slot, &mut Outlet<'_>, &mut Egress, &Track) -> T,
     ) -> (T, Vec<Vec<u8>>) {
@@ -127,7 +139,7 @@ impl Bench {
     }
 
     /// Payload type, sequence number, SSRC and payload of a sealed packet.
-    fn open(&mut self, mut sealed: Vec<u8>) -> (u8, u16, u32, Vec<u8>) {
+    pub fn open(&mut self, mut sealed: Vec<u8>) -> (u8, u16, u32, Vec<u8>) {
         let opened = self.receiver.unprotect_rtp(&mut sealed).expect("authentic");
         let be = |at: usize| u16::from_be_bytes([sealed[at], sealed[at + 1]]);
         let ssrc = u32::from_be_bytes([sealed[8], sealed[9], sealed[10], sealed[11]]);

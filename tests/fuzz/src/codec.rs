@@ -1,8 +1,11 @@
 //! Payloads and the dependency descriptor.
 
+use std::time::Instant;
+
 use weir::codec::dependency_descriptor as dd;
-use weir::codec::{Codec, PictureId, PictureIdLine, h264 as avc, h265 as hevc, inspect, opus, red};
+use weir::codec::{Codec, h264 as avc, h265 as hevc, inspect, opus, red};
 use weir::codec::{vp8 as v8, vp9 as v9};
+use weir::viewer::line::{Line, SourceId};
 
 /// Splits data into packets: a length byte before each, in units of four bytes.
 fn packets(data: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -58,43 +61,81 @@ pub fn sprop(data: &[u8]) {
     hevc::ParameterSets::from_sprop(text).is_complete();
 }
 
+/// Packets on a viewer's line: some switch the source, some are cut. Picture ids must follow each
+/// other as the source's do, closed up over cuts; they are compared as unwrapped
+/// numbers, since a source may jump by any distance.
 pub fn vp8(data: &[u8]) {
-    inspect(Codec::Vp8, data, false);
-    let mut line = PictureIdLine::default();
-    for packet in packets(data) {
+    let now = Instant::now();
+    let mut line = Line::new(90_000, 7, 0);
+    let mut source = SourceId {
+        epoch: 1,
+        encoding: 0,
+    };
+    line.switch(source, 0, 0, now, None);
+    // The newest source id, the same one's place on the viewer's line, and the next
+    // sequence number out.
+    let mut newest: Option<(u16, i64)> = None;
+    let (mut next, mut out) = (0i64, 7u64);
+    for (seq, packet) in (0u64..).zip(packets(data)) {
         let mut packet = packet.to_vec();
+        let info = inspect(Codec::Vp8, &packet, false);
         let Some(before) = v8::Descriptor::parse(&packet) else {
+            line.cut(seq, false);
             continue;
         };
-        let none = PictureId {
-            value: 0,
-            wide: true,
-        };
-        let id = before.picture_id.unwrap_or(none);
-        match before.key_idx {
-            Some(0) => line.switch(),
-            Some(1) => line.cut(id),
+        let id = before.picture_id.filter(|id| id.wide).map(|id| id.value);
+        match (before.key_idx, id) {
+            (Some(0), Some(id)) => {
+                source.encoding ^= 1;
+                line.switch(source, seq, 0, now, None);
+                let picture = (next as u16).wrapping_sub(id);
+                line.change(seq, |moves| moves.picture = picture);
+                newest = Some((id, next));
+            }
+            (Some(1), Some(id)) => {
+                line.cut(seq, false);
+                line.change(seq + 1, |m| m.picture = m.picture.wrapping_sub(1));
+                if let Some((before, place)) = newest {
+                    newest = Some((id, place + step(before, id) - 1));
+                }
+                continue;
+            }
             _ => {}
         }
-        let Some((id, tl0)) = line.map(id, before.tl0_pic_idx) else {
-            continue;
-        };
-        assert!(v8::rewrite(&mut packet, id, tl0));
+        let place = line.place(seq, 0, now).expect("the newest has a place");
+        assert_eq!(place.seq, out, "no hole");
+        out += 1;
+        info.ids.write_moved(&mut packet, place.moves.picture, 3);
         let after = v8::Descriptor::parse(&packet).expect("still readable");
         let wide = before.picture_id.map(|id| id.wide);
         assert_eq!(after.picture_id.map(|id| id.wide), wide);
         assert_eq!((after.len, after.temporal), (before.len, before.temporal));
+        if let Some(id) = id {
+            let unwrapped = match newest {
+                Some((before, place)) => place + step(before, id),
+                None => i64::from(id),
+            };
+            let written = after.picture_id.map(|id| i64::from(id.value));
+            assert_eq!(written, Some(unwrapped.rem_euclid(1 << 15)));
+            newest = Some((id, unwrapped));
+            next = unwrapped + 1;
+        }
     }
 }
 
+/// From one 15-bit id to another, the shorter way.
+fn step(from: u16, to: u16) -> i64 {
+    let ahead = i64::from(to.wrapping_sub(from) & 0x7fff);
+    if ahead < 1 << 14 { ahead } else { ahead - (1 << 15) }
+}
+
 pub fn vp9(data: &[u8]) {
-    inspect(Codec::Vp9, data, false);
+    let info = inspect(Codec::Vp9, data, false);
     let mut packet = data.to_vec();
     let Some(before) = v9::Descriptor::parse(&packet) else {
-        assert!(!v9::rewrite(&mut packet, 1, 1));
         return;
     };
-    assert!(v9::rewrite(&mut packet, 0x2a55, 77));
+    info.ids.write_moved(&mut packet, 0x2a55, 77);
     let after = v9::Descriptor::parse(&packet).expect("still readable");
     assert_eq!((after.len, after.layers), (before.len, before.layers));
     assert_eq!(after.structure, before.structure);
