@@ -211,6 +211,21 @@ async function restartIce(id) {
   return { oldEtag, etag: c.etag, body };
 }
 
+/** Asks for layers of the video, and waits until pictures of `width` come. Gives the status, and milliseconds or null. */
+async function choose(id, wish, width, limit = 6000) {
+  const c = clients.get(id);
+  const mediaId = c.pc.getTransceivers().find((t) => t.receiver.track.kind === "video").mid;
+  const at = now();
+  const body = JSON.stringify({ mediaId, ...wish });
+  const response = await fetch(`${c.session}/layer`, { method: "POST", headers: { "Content-Type": "application/json" }, body });
+  if (response.status !== 200) return { status: response.status, ms: null };
+  while (now() < at + limit) {
+    if (c.element.videoWidth === width && c.frames.at(-1)?.[3] === width) return { status: 200, ms: now() - at };
+    await sleep(5);
+  }
+  return { status: 200, ms: null, width: c.element.videoWidth };
+}
+
 /** Ends a client: DELETE of the session as a good client does, or a plain vanishing when `rude`. */
 async function stop(id, rude) {
   const c = clients.get(id);
@@ -222,5 +237,5 @@ async function stop(id, rude) {
   return status;
 }
 
-window.e2e = { publish, watch, tone, report, clear, restartIce, stop };
+window.e2e = { publish, watch, tone, report, clear, restartIce, choose, stop };
 window.ready = true;
