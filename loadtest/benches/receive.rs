@@ -109,7 +109,7 @@ fn run(case: &Case) -> Window {
         events,
         streams: Arc::new(Streams::default()),
     };
-    let stream = shared.streams.add();
+    let stream = shared.streams.add(0);
     let (mail, inbox) = mailbox().unwrap();
     let thread = receiver::Thread::new(shared.clone(), inbox, false).unwrap();
     let receiving = std::thread::spawn(move || thread.run());

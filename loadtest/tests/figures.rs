@@ -230,6 +230,17 @@ fn the_parts_of_a_join_are_told_apart() {
     assert!(join.max >= packet.max, "{f:?}");
 }
 
+/// Who comes while it is measured counts as one of those who join.
+#[test]
+fn joins_while_measuring_count() {
+    let (r, _) = measure(Badness::default(), &["churn.viewers-per-second=2.0"]);
+    let f = &r.figures;
+    assert_eq!((f.connected, f.lost_packets), (VIEWERS, 0), "{f:?}");
+    assert!(f.join_ms.count >= VIEWERS + 4, "{f:?}");
+    assert_eq!(f.join_ms.count, f.connect_ms.count, "{f:?}");
+    assert_eq!(f.http_errors.values().sum::<u64>(), 0, "{f:?}");
+}
+
 #[test]
 fn threads_and_coalescing_change_no_figure() {
     let options = ["generator.receive-threads=2", "generator.gro=true"];

@@ -53,11 +53,12 @@ pub enum Event {
 pub struct Streams(Mutex<Vec<Arc<StreamInfo>>>);
 
 impl Streams {
-    /// A number for a new stream.
-    pub fn add(&self) -> Arc<StreamInfo> {
+    /// A number for a new stream of a session.
+    pub fn add(&self, session: u64) -> Arc<StreamInfo> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let info = Arc::new(StreamInfo {
             id: all.len() as u32,
+            session,
             ..StreamInfo::default()
         });
         all.push(Arc::clone(&info));

@@ -17,6 +17,8 @@ use super::line::Line;
 pub struct StreamInfo {
     /// The number in the stamps.
     pub id: u32,
+    /// The session that publishes it: its other encodings have the same.
+    pub session: u64,
     /// Packets sent so far.
     pub sent: AtomicU32,
     /// When the publisher last sent a frame later than it should have,
@@ -73,7 +75,7 @@ impl Loss {
     }
 
     /// Anchors the line: the packet `number`, just pushed, has this stamp. True when
-    /// the line has changed to this stream from another.
+    /// the line has changed to this stream from another of the same publisher.
     pub fn anchor(
         &mut self,
         line: &Line,
@@ -96,7 +98,8 @@ impl Loss {
             }
             _ => {
                 let before = self.sums(line, false);
-                changed = self.anchor.is_some();
+                let before_it = self.anchor.as_ref().map(|a| a.stream.session);
+                changed = before_it == Some(stream.session);
                 // The packet at hand belongs to the new anchor.
                 let counted = u64::from(self.anchor.is_some());
                 self.expected = before.expected.saturating_sub(counted);
@@ -240,6 +243,24 @@ mod tests {
         }
         assert_eq!(changes, 1);
         assert_eq!(loss.sums(&line, false), sums(6, 0, 0));
+    }
+
+    #[test]
+    fn another_publisher_is_no_other_encoding() {
+        let (mut line, mut loss) = (Line::default(), Loss::default());
+        let of = |id, session| {
+            Arc::new(StreamInfo {
+                id,
+                session,
+                ..StreamInfo::default()
+            })
+        };
+        let mut changes = Vec::new();
+        for (number, stream) in [of(1, 7), of(2, 7), of(3, 8), of(4, 8)].iter().enumerate() {
+            line.push(number as i64, false);
+            changes.push(loss.anchor(&line, number as i64, 5, stream));
+        }
+        assert_eq!(changes, [false, true, false, true]);
     }
 
     /// What our own link lost before a change is repaired after it.

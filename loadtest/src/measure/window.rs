@@ -191,6 +191,15 @@ window! {
     }
 }
 
+impl Window {
+    /// Adds only how long joins took in another stretch.
+    pub fn add_joins(&mut self, other: &Self) {
+        self.connect.add(&other.connect);
+        self.first_packet.add(&other.first_packet);
+        self.join.add(&other.join);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

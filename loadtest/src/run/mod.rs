@@ -245,6 +245,8 @@ impl State<'_> {
         let after = self.usage();
         let seconds = start.elapsed().as_secs_f64();
         let cpu_ns = sys::process_cpu_ns() - cpu;
+        // Who came last may still be on the way.
+        self.await_joins().await;
         let (viewers, connected) = (self.wanted, self.decoded());
         if last {
             self.settle_accounts().await;
@@ -252,9 +254,11 @@ impl State<'_> {
         // Windows of the phase are on their way for a moment.
         self.pass(Duration::from_millis(100)).await;
         let mut window = self.take_phase(phase);
-        let joins = self.take_up_to(joins_phase);
+        let mut joins = self.take_up_to(joins_phase);
+        joins.add_joins(&window);
         if last {
             let end = self.take_phase(phase + 1);
+            joins.add_joins(&end);
             window.expected_packets = window.expected_packets.wrapping_add(end.expected_packets);
             window.lost_packets = window.lost_packets.wrapping_add(end.lost_packets);
             window.freezes += end.freezes;

@@ -302,6 +302,11 @@ impl<'a> State<'a> {
             self.leave();
             self.wanted -= 1;
         }
+        self.await_joins().await;
+    }
+
+    /// Waits until each viewer is there or has failed.
+    pub(super) async fn await_joins(&mut self) {
         let end = Instant::now() + self.join_timeout();
         while self.decoded() + u64::from(self.gone) < u64::from(self.wanted) && Instant::now() < end
         {

@@ -179,7 +179,7 @@ impl Thread {
                 AUDIO_MID,
                 None,
                 None,
-                self.shared.streams.add(),
+                self.shared.streams.add(new.seed.id),
             );
             audio.transport_cc = negotiated.audio_transport_cc;
             outputs.push(audio);
@@ -193,7 +193,7 @@ impl Thread {
                 VIDEO_MID,
                 new.sending.rids.get(encoding).cloned(),
                 Some(encoding),
-                self.shared.streams.add(),
+                self.shared.streams.add(new.seed.id),
             );
             video.transport_cc = negotiated.video_transport_cc;
             if negotiated.rtx {
