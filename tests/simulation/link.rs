@@ -60,6 +60,12 @@ impl Link {
         }
     }
 
+    /// How long a datagram sent now would wait for those before it.
+    pub fn waiting(&self, now: Instant) -> Duration {
+        self.free_at
+            .map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
+    }
+
     /// When a datagram sent now arrives: never, once, or twice.
     pub fn send(&mut self, now: Instant, bytes: usize) -> Vec<Instant> {
         let c = self.conditions;

@@ -8,6 +8,7 @@ mod media;
 mod nonces;
 mod world;
 
+mod congestion;
 mod estimates;
 mod forwarding;
 mod join;

@@ -10,7 +10,7 @@ use super::sent::{Logged, NO_PROBE, SentLog};
 
 /// A train lasts this long at least, so that it does not fall between two
 /// frames of others on the path, and has this many packets.
-const TRAIN: Micros = 40_000;
+const TRAIN: Micros = 60_000;
 const TRAIN_PACKETS: u32 = 6;
 
 /// Bytes of a padding packet, about.
@@ -51,8 +51,8 @@ const PASSED: f64 = 0.7;
 const BEYOND: f64 = 1.15;
 
 /// After a train that did not pass, the next waits this long, then longer.
-const RETRY: Micros = 1_500_000;
-const RETRY_LIMIT: Micros = 4_000_000;
+const RETRY: Micros = 2_500_000;
+const RETRY_LIMIT: Micros = 6_000_000;
 
 /// After congestion nothing is tried for this long.
 const CALM: Micros = 700_000;

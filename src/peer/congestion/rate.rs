@@ -25,7 +25,7 @@ const LEAST_GROWTH: f64 = 4_000.0;
 /// What is left of the arriving rate after a decrease, at most and at least
 /// (§5.5: beta is 0.85): the longer the queue, the less, so that it drains
 /// within [`DRAIN`].
-const BACK_OFF: (f64, f64) = (0.5, 0.90);
+const BACK_OFF: (f64, f64) = (0.5, 0.94);
 const DRAIN: f64 = 700_000.0;
 
 /// A trend upwards counts when there really is a queue of this length; without
@@ -43,7 +43,7 @@ const STANDING: (Micros, Micros) = (70_000, 1_000_000);
 const DRAINED: Micros = 12_000;
 
 /// Share of the known capacity that is gone back to once the queue is drained.
-const RESUME: f64 = 0.93;
+const RESUME: f64 = 0.96;
 
 /// What feedback showed.
 #[derive(Debug, Clone, Copy, Default)]
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn overuse_goes_below_what_arrives_the_deeper_the_longer_the_queue() {
-        let table = [(12, 0.90), (100, 0.857), (200, 0.714), (600, 0.5)];
+        let table = [(12, 0.94), (100, 0.857), (200, 0.714), (600, 0.5)];
         for (queue, left) in table {
             let mut control = RateControl::new(4e6);
             let overuse = Signals {
@@ -298,10 +298,10 @@ mod tests {
         };
         control.update(&drained(1));
         let back = control.rate();
-        assert!((0.9e6..0.95e6).contains(&back), "{back}");
+        assert!((0.93e6..0.98e6).contains(&back), "{back}");
         for step in 2..12 {
             control.update(&Signals {
-                acknowledged: Some(0.92e6),
+                acknowledged: Some(0.95e6),
                 ..drained(step)
             });
         }
