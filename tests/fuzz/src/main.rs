@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 
 mod codec;
+mod congestion;
 mod control;
 mod network;
 
@@ -29,6 +30,7 @@ const TARGETS: [(&str, Target); 20] = [
     ("rtp_header", network::rtp_header),
     ("srtp", network::srtp),
     ("rtcp", network::rtcp),
+    ("congestion", congestion::congestion),
     ("offer", control::offer),
     ("fragment", control::fragment),
     ("answer", control::answer),
