@@ -278,7 +278,7 @@ impl Slot {
                 self.behind = None;
                 Step::Live
             }
-            Forwarded::Late => Step::Passed,
+            Forwarded::Late | Forwarded::Cut => Step::Passed,
             Forwarded::NoFormat => Step::NoFormat,
             Forwarded::Failed(error) => Step::Failed(error),
         }

@@ -36,6 +36,8 @@ pub enum Forwarded {
     Sent(usize),
     /// It is not of the source that flows.
     NotSelected,
+    /// It is of a layer that is cut.
+    Cut,
     /// The viewer has no payload type for it.
     NoFormat,
     /// It belongs to a time before the last switch.
@@ -299,7 +301,7 @@ impl Slot {
         let late = packet.seq < self.line.expected();
         if !late {
             if !self.layers.is_open() && !self.admit(track, encoding, packet) {
-                return Forwarded::NotSelected;
+                return Forwarded::Cut;
             }
             self.newest.timestamp = Some(packet.timestamp);
         }

@@ -156,7 +156,7 @@ impl Core {
                         viewer.sent.count(size);
                         viewer.pacer.spend(size);
                     }
-                    Forwarded::NotSelected | Forwarded::Late => {}
+                    Forwarded::NotSelected | Forwarded::Cut | Forwarded::Late => {}
                     Forwarded::NoFormat => self.totals.drops.add(DropReason::CodecMismatch),
                     Forwarded::Failed(SendError::Full) => {
                         self.totals.drops.add(DropReason::EgressFull);

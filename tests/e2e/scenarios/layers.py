@@ -1,4 +1,4 @@
-"""A viewer is moved between the layers of simulcast and SVC publishers, and its decoder notices nothing but the size."""
+"""A viewer is moved between the layers of simulcast publishers, and its decoder notices nothing but the size."""
 
 import asyncio
 import json
@@ -20,14 +20,10 @@ SIMULCAST = [
     {"rid": "mid", "scaleResolutionDownBy": 2, "maxBitrate": 250000},
     {"rid": "hi", "scaleResolutionDownBy": 1, "maxBitrate": 600000},
 ]
-SVC = [{"scalabilityMode": "L3T3", "maxBitrate": 900000}]
 
 # Codec, encodings, and the wish for each size.
 LAYERED = [
-    ("VP8", SIMULCAST, [{"rid": e["rid"]} for e in SIMULCAST]),
     ("H264", SIMULCAST, [{"rid": e["rid"]} for e in SIMULCAST]),
-    ("VP9", SVC, [{"spatialLayerId": layer} for layer in range(3)]),
-    ("AV1", SVC, [{"spatialLayerId": layer} for layer in range(3)]),
 ]
 
 
@@ -60,11 +56,6 @@ def add(codec: str, encodings: list[dict], wishes: list[dict]) -> None:
         for turn in range(SWITCHES):
             shown = (shown + 1 + turn % 2) % 3
             wish = dict(wishes[shown])
-            if turn % 5 == 4:
-                # Of this layer, the fewest pictures.
-                wish["temporalLayerId"] = 0
-            if kind == "simulcast" and codec == "H264":
-                wish.pop("temporalLayerId", None)
             told = await w.call("choose", "w", wish, SIZES[shown], 6000)
             if told["status"] != 200 or told["ms"] is None:
                 raise Wrong(f"switch {turn} to {wish}: {told} after {times}, {await state(env)}")
