@@ -15,7 +15,7 @@ mod network;
 type Target = fn(&[u8]);
 
 /// Every parser of bytes from outside.
-const TARGETS: [(&str, Target); 20] = [
+const TARGETS: [(&str, Target); 21] = [
     ("h264", codec::h264),
     ("h265", codec::h265),
     ("sprop", codec::sprop),
