@@ -11,7 +11,7 @@ use super::problem::{Kind, Problem};
 /// How much of a body that is too large is still read and thrown away, as a
 /// multiple of the limit: a client that is cut off in the middle of its sending
 /// may never see the answer.
-const DRAIN_FACTOR: usize = 8;
+pub(super) const DRAIN_FACTOR: usize = 8;
 
 /// True when `Content-Type` is `wanted`, whatever its case and parameters.
 pub fn is_media_type(headers: &HeaderMap, wanted: &str) -> bool {

@@ -21,6 +21,7 @@ mod body;
 mod caller;
 mod cors;
 mod counter;
+mod drain;
 mod endpoint;
 mod events;
 mod guard;
@@ -134,6 +135,7 @@ impl App {
             // Bodies are read by `body::read_text`, which has its own limit.
             .layer(DefaultBodyLimit::disable())
             .layer(from_fn_with_state(self.clone(), guard::limit_rate))
+            .layer(from_fn_with_state(self.clone(), drain::layer))
             .layer(from_fn(guard::explain))
             .layer(from_fn_with_state(self.clone(), cors::layer))
             .layer(from_fn_with_state(self.clone(), observe::layer))

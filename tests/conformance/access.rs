@@ -1,6 +1,7 @@
 //! Cases 38–42, 59 and 60: who may, and how much.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use weir::http::auth::{Claims, VideoGrant, mint};
 
@@ -185,5 +186,36 @@ async fn case_60_without_a_publisher_viewers_wait_or_get_409() {
     strict.post("/whip/r/somebody", OBS).await.expect(201);
     for path in ["/whep/r", "/whep/r/somebody"] {
         strict.post(path, PLAYER).await.expect(201);
+    }
+}
+
+/// A refusal that needs no body reaches a client that is still sending one, and
+/// the connection serves the next request.
+#[tokio::test]
+async fn an_early_refusal_reaches_a_client_that_still_sends() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = with_tokens("").await;
+    let address = server.base.trim_start_matches("http://");
+    for _ in 0..5 {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let body = vec![b'x'; 60_000];
+        for (path, status) in [("/whip/r", "401"), ("/nowhere", "404")] {
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nhost: a\r\ncontent-type: application/sdp\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            stream.write_all(head.as_bytes()).await.unwrap();
+            for part in body.chunks(20_000) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                stream.write_all(part).await.expect("not reset");
+            }
+            let mut answer = vec![0; 4096];
+            let read = stream.read(&mut answer).await.expect("not reset");
+            let answer = String::from_utf8_lossy(&answer[..read]);
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status}")),
+                "{answer}"
+            );
+        }
     }
 }
