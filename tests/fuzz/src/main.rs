@@ -15,7 +15,7 @@ mod network;
 type Target = fn(&[u8]);
 
 /// Every parser of bytes from outside.
-const TARGETS: [(&str, Target); 21] = [
+const TARGETS: &[(&str, Target)] = &[
     ("h264", codec::h264),
     ("h265", codec::h265),
     ("sprop", codec::sprop),

@@ -63,7 +63,7 @@ fn main() -> io::Result<()> {
 }
 
 /// Seeds for targets that have no fixtures.
-const SMALL: [(&str, &str, &[u8]); 12] = [
+const SMALL: &[(&str, &str, &[u8])] = &[
     ("sprop", "h264", b"sprop-parameter-sets=Z2QAHqzZQKAv+XARAAADAAEAAAMAMg8WLZY=,aOvjyyLA;a=b"),
     ("sprop", "h265", b"sprop-vps=QAEMAf//AWA=; sprop-sps=QgEBAWA=; sprop-pps=RAHBcrRiQA=="),
     ("stun", "request", b"\x00\x01\x00\x14\x21\x12\xa4\x42abcdefghijkl\x00\x06\x00\x09evtj:h6vY\0\0\0\x00\x25\x00\x00"),
