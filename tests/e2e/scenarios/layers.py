@@ -21,8 +21,12 @@ SIMULCAST = [
     {"rid": "hi", "scaleResolutionDownBy": 1, "maxBitrate": 600000},
 ]
 
+SVC = [{"scalabilityMode": "L3T3", "maxBitrate": 900000}]
+
 # Codec, encodings, and the wish for each size.
 LAYERED = [
+    ("VP8", SIMULCAST, [{"rid": e["rid"]} for e in SIMULCAST]),
+    ("VP9", SVC, [{"spatialLayerId": layer} for layer in range(3)]),
     ("H264", SIMULCAST, [{"rid": e["rid"]} for e in SIMULCAST]),
 ]
 
@@ -56,6 +60,9 @@ def add(codec: str, encodings: list[dict], wishes: list[dict]) -> None:
         for turn in range(SWITCHES):
             shown = (shown + 1 + turn % 2) % 3
             wish = dict(wishes[shown])
+            if codec != "H264" and turn % 5 == 4:
+                # Of this layer, half of the pictures; fewer would count as a freeze.
+                wish["temporalLayerId"] = 1
             told = await w.call("choose", "w", wish, SIZES[shown], 6000)
             if told["status"] != 200 or told["ms"] is None:
                 raise Wrong(f"switch {turn} to {wish}: {told} after {times}, {await state(env)}")
