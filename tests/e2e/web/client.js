@@ -5,6 +5,8 @@ import { draw, observe } from "./pattern.js";
 const now = () => performance.timeOrigin + performance.now();
 const sleep = (ms) => new Promise((r) => setTimeout(r, ms));
 const clients = new Map();
+/** Gain of a tone that is on. */
+const LOUD = 0.4;
 
 async function gathered(pc, limit = 2000) {
   if (pc.iceGatheringState === "complete") return;
@@ -79,13 +81,13 @@ async function publish(options) {
   const oscillator = audio.createOscillator();
   oscillator.frequency.value = hz;
   const gain = audio.createGain();
-  gain.gain.value = 0.4;
+  gain.gain.value = options.talking === false ? 0 : LOUD;
   const sink = audio.createMediaStreamDestination();
   oscillator.connect(gain).connect(sink);
   oscillator.start();
 
   const pc = new RTCPeerConnection();
-  const client = { pc, stop: () => (clearInterval(timer), audio.close(), canvas.remove()) };
+  const client = { pc, gain, stop: () => (clearInterval(timer), audio.close(), canvas.remove()) };
   clients.set(id, client);
   const at = pc.addTransceiver(sink.stream.getAudioTracks()[0], { direction: "sendonly", streams: [stream] });
   const encodings = options.layers ?? [{ maxBitrate: bitrate }];
@@ -99,7 +101,12 @@ async function publish(options) {
   return { session: client.session, connectMs: client.connectedAt - client.postedAt, connectedAt: client.connectedAt };
 }
 
-/** Watches and notes every decoded picture. Options: id, url, video (codec preference). */
+/** Turns a publisher's tone on or off, as somebody who talks or is silent. */
+function talk(id, on) {
+  clients.get(id).gain.gain.value = on ? LOUD : 0;
+}
+
+/** Watches and notes every decoded picture of the first video section. Options: id, url, codec, videos, audios (sections). */
 async function watch(options) {
   const pc = new RTCPeerConnection();
   const element = document.createElement("video");
@@ -120,6 +127,8 @@ async function watch(options) {
   const at = pc.addTransceiver("audio", { direction: "recvonly" });
   prefer(vt, "video", options.codec);
   prefer(at, "audio", options.audioCodec);
+  for (let more = 1; more < (options.videos ?? 1); more++) pc.addTransceiver("video", { direction: "recvonly" });
+  for (let more = 1; more < (options.audios ?? 1); more++) pc.addTransceiver("audio", { direction: "recvonly" });
   observe(element, client);
   await exchange(client, options.url, options);
   return { session: client.session, connectMs: client.connectedAt - client.postedAt };
@@ -176,6 +185,27 @@ async function report(id) {
     out.rtp.push({ ...s, codec: codec?.mimeType, fmtp: codec?.sdpFmtpLine });
   });
   return out;
+}
+
+/** Who is in which section of a room's viewer, from its event stream: waits until `count` participants are told. */
+async function slots(id, count) {
+  const c = clients.get(id);
+  const headers = { "Content-Type": "application/json" };
+  const made = await fetch(`${c.session}/events`, { method: "POST", headers, body: '["slots"]' });
+  if (made.status !== 201) throw new Error(`events: ${made.status} ${await made.text()}`);
+  const source = new EventSource(new URL(made.headers.get("Location"), c.session));
+  try {
+    return await new Promise((resolve, reject) => {
+      let last = null;
+      setTimeout(() => reject(new Error(`slots: ${JSON.stringify(last)}`)), 10000);
+      source.addEventListener("slots", (e) => {
+        last = JSON.parse(e.data);
+        if (new Set(Object.values(last).filter(Boolean)).size === count) resolve(last);
+      });
+    });
+  } finally {
+    source.close();
+  }
 }
 
 /** Forgets the pictures seen so far. */
@@ -237,5 +267,5 @@ async function stop(id, rude) {
   return status;
 }
 
-window.e2e = { publish, watch, tone, report, clear, restartIce, choose, stop };
+window.e2e = { publish, talk, watch, slots, tone, report, clear, restartIce, choose, stop };
 window.ready = true;
