@@ -43,6 +43,9 @@ pub struct Moves {
     pub frame: u16,
     /// The layers that are sent.
     pub cell: Cell,
+    /// RED packets go out as their primary block alone: their redundancy is of a
+    /// time in which the viewer heard somebody else.
+    pub alone: bool,
 }
 
 /// What an outgoing sequence number was made of.

@@ -26,6 +26,9 @@ mod aim;
 mod cut;
 mod resend;
 
+/// Packets that a RED packet may repeat: browsers repeat one or two.
+const REDUNDANCY: u64 = 2;
+
 /// Aggregated parameter sets are a few dozen bytes; larger ones are not sent.
 const MAX_PARAMETER_SETS: usize = 1100;
 
@@ -177,6 +180,8 @@ pub struct Slot {
     seen: Option<(u32, u32)>,
     /// The encodings whose viewers it is counted among, and their publisher.
     counted: (u32, [Option<u8>; 2]),
+    /// RED packets below this number go out without their redundancy.
+    alone_until: Option<u64>,
     formats: Vec<Option<OutgoingFormat>>,
     formats_epoch: Option<u32>,
     rtx_sequence: u64,
@@ -223,6 +228,7 @@ impl Slot {
             waiting_since: None,
             seen: None,
             counted: (0, [None; 2]),
+            alone_until: None,
             formats: Vec::new(),
             formats_epoch: None,
             rtx_sequence: u64::from(seeds.rtx_sequence & 0x7fff),
@@ -300,6 +306,10 @@ impl Slot {
         }
         let late = packet.seq < self.line.expected();
         if !late {
+            if self.alone_until.is_some_and(|until| packet.seq >= until) {
+                self.alone_until = None;
+                self.line.change(packet.seq, |moves| moves.alone = false);
+            }
             if !self.layers.is_open() && !self.admit(track, encoding, packet) {
                 return Forwarded::Cut;
             }
@@ -321,7 +331,7 @@ impl Slot {
         if !late {
             self.newest.note(packet, &place.moves);
         }
-        let (pt, payload) = outgoing_payload(packet, &format);
+        let (pt, payload) = outgoing_payload(packet, &format, place.moves.alone);
         let descriptor = self.descriptor(track, encoding, packet, &place.moves);
         let mut header = self.header(
             out,
@@ -380,8 +390,11 @@ impl Slot {
         }
         let (newest, cell) = (self.newest, self.layers.current());
         let info = &packet.info.ids;
+        let alone = packet.red_primary.is_some();
+        self.alone_until = alone.then_some(seq + REDUNDANCY);
         self.line.change(seq, |moves| {
             moves.cell = cell;
+            moves.alone = alone;
             if let (Some(next), Some(id)) = (newest.picture, info.picture) {
                 moves.picture = next.wrapping_sub(id.value);
             }
@@ -526,10 +539,14 @@ impl Newest {
 }
 
 /// The payload type and bytes a viewer gets: RED whole where it negotiated
-/// RED, else the primary block alone.
+/// RED, else, or when it is to stand `alone`, the primary block.
 #[inline]
-fn outgoing_payload<'p>(packet: &'p Packet, format: &OutgoingFormat) -> (u8, &'p [u8]) {
-    match (packet.red_primary, format.red_pt) {
+fn outgoing_payload<'p>(
+    packet: &'p Packet,
+    format: &OutgoingFormat,
+    alone: bool,
+) -> (u8, &'p [u8]) {
+    match (packet.red_primary, format.red_pt.filter(|_| !alone)) {
         (None, _) => (format.pt, &packet.payload),
         (Some(_), Some(red)) => (red, &packet.payload),
         (Some(primary), None) => (

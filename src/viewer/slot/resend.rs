@@ -153,7 +153,7 @@ impl Slot {
                 let encoding = kept(track, source)?;
                 let packet = encoding.ring.get(seq)?;
                 let format = (*self.formats.get(usize::from(packet.format))?)?;
-                let (pt, payload) = outgoing_payload(packet, &format);
+                let (pt, payload) = outgoing_payload(packet, &format, moves.alone);
                 Some(Again {
                     format,
                     pt,

@@ -242,3 +242,56 @@ fn what_was_never_sent_or_is_long_gone_is_not_repaired() {
         assert!(sent.is_empty());
     }
 }
+
+#[test]
+fn redundancy_of_the_time_before_a_switch_is_left_out() {
+    let mut bench = bench(false);
+    let mut voice = section(Codec::Opus, false, &[]);
+    voice.kind = MediaKind::Audio;
+    voice.codecs[0].pt = 111;
+    voice.codecs[0].red_pt = Some(63);
+    let ssrcs = SignalledSsrc {
+        ssrc: 1111,
+        rtx: None,
+    };
+    let seeds = Seeds {
+        sequence: 100,
+        rtx_sequence: 9,
+        timestamp: 5,
+    };
+    bench.slot = Slot::new(&voice, ssrcs, seeds);
+    bench.track = Track::new(TrackKey {
+        kind: MediaKind::Audio,
+        ..bench.track.key
+    });
+    let format = Format {
+        codec: Codec::Opus,
+        fmtp: String::new(),
+        channels: 2,
+    };
+    bench
+        .track
+        .attach(Source::Local { session: 0 }, 1, vec![format], &[]);
+    aim(&mut bench.slot, &bench.track);
+    let mut sent = Vec::new();
+    for seq in 10..15u64 {
+        let mut red = packet(seq, seq as u32 * 960);
+        red.codec = Codec::Opus;
+        red.red_primary = Some(3);
+        red.payload = vec![1, 2, 3, seq as u8].into();
+        sent.push(bench.forward(red));
+    }
+    let seen: Vec<(u8, usize)> = sent
+        .iter()
+        .map(|datagram| {
+            let (pt, _, _, payload) = bench.open(datagram.clone());
+            (pt, payload.len())
+        })
+        .collect();
+    assert_eq!(seen, [(111, 1), (111, 1), (63, 4), (63, 4), (63, 4)]);
+    // And a repair is the same again.
+    for (number, datagram) in (100..).zip(&sent) {
+        let (_, again) = bench.out(|s, out, e, t| s.repair(out, e, t, number));
+        assert_eq!(again[0], *datagram, "{number}");
+    }
+}
