@@ -245,3 +245,42 @@ async fn clients_with_ipv6_alone_publish_and_watch() {
     assert!(viewer.more_video(30, SOON).await);
     viewer.seen(|seen| assert_continuous(&seen.video()));
 }
+
+#[tokio::test]
+async fn a_viewer_of_a_room_names_whom_it_sees_or_learns_who_is_in_its_sections() {
+    let server = Server::start().await;
+    let (_alice, _) = publish(&server, "/whip/r/alice", &[Track::new(Codec::Vp8)]).await;
+    let (_bob, _) = publish(&server, "/whip/r/bob", &[Track::new(Codec::Vp8)]).await;
+    let (named, _) = watch(&server, "/whep/r?participant=bob", &[Codec::Vp8]).await;
+    assert!(named.more_video(30, SOON).await);
+    let rooms = server.rooms().await;
+    let viewing = &rooms[0]["viewing"][0];
+    assert_eq!(viewing["watching"], "bob");
+    assert_eq!(viewing["slots"][0]["participant"], "bob");
+
+    let (all, session) = watch(&server, "/whep/r", &[Codec::Vp8, Codec::Vp8]).await;
+    let mut events = server.events(&session, "[\"slots\"]").await;
+    let slots = events
+        .until("slots", |slots| {
+            let shown = slots.as_object().expect("an object").values();
+            shown.filter(|name| name.is_string()).count() == 2
+        })
+        .await;
+    let mut shown: Vec<&str> = slots
+        .as_object()
+        .expect("an object")
+        .values()
+        .filter_map(|name| name.as_str())
+        .collect();
+    shown.sort_unstable();
+    assert_eq!(shown, ["alice", "bob"]);
+    let both = |seen: &super::client::Seen| {
+        let ssrcs = seen.packets.iter().map(|p| p.ssrc);
+        ssrcs.collect::<std::collections::BTreeSet<_>>().len() == 2
+    };
+    assert!(all.until(SOON, both).await, "media in both sections");
+
+    let viewer = Client::viewer(&[Codec::Vp8]);
+    let answer = server.post("/whep/r?participant=", &viewer.offer).await;
+    answer.expect(400);
+}
