@@ -9,6 +9,7 @@ use super::core::{ARENA_RESERVE, Core, Flush};
 use super::session::{Media, Session};
 use crate::control::messages::{Event, ViewTarget};
 use crate::peer::egress::Outlet;
+use crate::room::keyframe_request::Reaction;
 use crate::room::{Packet, Room, Source, Subscriber, Track, TrackKey};
 use crate::telemetry::DropReason;
 use crate::units::{Bitrate, MediaKind, ParticipantId, RoomId};
@@ -19,6 +20,10 @@ use crate::viewer::slot::{Forwarded, Slot};
 /// A slot that begins to send a voice begins with what was said this long ago,
 /// so that no first syllable is lost: the time it takes to notice the voice.
 const LOOK_BACK: Duration = Duration::from_millis(240);
+
+/// A kept keyframe of this age is better than a new one: its backlog is through
+/// in the time that asking takes.
+const YOUNG: Duration = Duration::from_secs(1);
 
 /// Packets looked back at; at 10 ms a packet as many as fit the time.
 const LOOK_BACK_PACKETS: u64 = 24;
@@ -163,6 +168,51 @@ impl Core {
         for (track, subscriber) in left {
             self.leave(track, subscriber);
         }
+    }
+
+    /// Slots that wait for another picture's next keyframe take the newest one
+    /// that is kept, where that is young, or where none comes for the asking.
+    pub(super) fn enter_kept_keyframes(&mut self, session: u32) {
+        let Some(viewer) = self.sessions.get_mut(session).and_then(Session::viewer) else {
+            return;
+        };
+        let budget = viewer.picture_budget();
+        let mut left = SmallVec::<[(u32, Subscriber); 2]>::new();
+        for (index, slot) in (0u8..).zip(&mut viewer.slots) {
+            let Some(incoming) = slot.incoming else {
+                continue;
+            };
+            let Some(track) = self.tracks.get(incoming as usize) else {
+                continue;
+            };
+            let Some(rung) = slot.entry(track, budget).filter(|_| !track.restoring) else {
+                continue;
+            };
+            let Some(encoding) = track.encodings.get(usize::from(rung.encoding)) else {
+                continue;
+            };
+            let ignores = encoding.keyframes.reaction() == Reaction::Ignores;
+            let kept = encoding.ring.segment().is_some_and(|segment| {
+                let age = segment.edge.0.saturating_duration_since(segment.arrival);
+                age <= YOUNG || ignores
+            });
+            if kept {
+                slot.incoming = None;
+                slot.enter(track, rung);
+                let subscriber = Subscriber {
+                    session,
+                    slot: index,
+                };
+                left.extend(slot.track.replace(incoming).map(|t| (t, subscriber)));
+            }
+        }
+        if left.is_empty() {
+            return;
+        }
+        for (track, subscriber) in left {
+            self.leave(track, subscriber);
+        }
+        self.tell_slots(session);
     }
 
     /// Tells the control plane who is in which slot, when that has changed.

@@ -40,6 +40,7 @@ impl Core {
     /// or ends. Called when choices, wishes or the estimate change, and once a second.
     pub(super) fn aim_viewer(&mut self, session: u32) {
         self.leave_dead_tracks(session);
+        self.enter_kept_keyframes(session);
         let Some(Session {
             key,
             media: Media::Viewer(viewer),

@@ -441,3 +441,46 @@ fn people_come_and_go_and_nothing_is_left() {
         }
     });
 }
+
+#[test]
+fn a_speaker_whose_encoder_ignores_requests_is_seen_from_its_kept_keyframe() {
+    over_seeds("a_speaker_whose_encoder_ignores_requests", 3, |seed| {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut world = World::new(seed, 2);
+        let start = world.now + millis(4000);
+        let mut turns = vec![Speech::new(); 2];
+        for turn in 0..4u64 {
+            let from = start + millis(turn * 4000);
+            let said = words(&mut rng, from, from + millis(3500), -30);
+            turns[turn as usize % 2].extend(said);
+        }
+        for (index, speech) in (0u8..).zip(turns) {
+            let plan = Plan {
+                tag: index + 1,
+                packets_per_frame: 2,
+                gop: 300,
+                reacts: false,
+                speech: Some(speech),
+                ..Plan::default()
+            };
+            world.publish(index, 1, u64::from(index) + 1, plan);
+            world.run(millis(700));
+        }
+        let viewer = world.view(0, 1, ViewTarget::Room);
+        world.run(start + millis(16_000) - world.now);
+        let video = video(world.client(viewer));
+        continuous(&video, 0);
+        for turn in 1..4u64 {
+            let from = start + millis(turn * 4000);
+            let who = turn as u8 % 2 + 1;
+            let seen = video
+                .iter()
+                .find(|p| p.from == Some(who) && p.at >= from)
+                .expect("seen");
+            // Keyframes are ten seconds apart; once it is known that asking is
+            // of no use, the kept one is taken at the next look.
+            let late = seen.at - from;
+            assert!(late < millis(2_500), "turn {turn} seen after {late:?}");
+        }
+    });
+}
