@@ -2,7 +2,6 @@
 
 import asyncio
 
-from harness import clients
 from harness.scenario import Env, scenario
 from harness.verdict import Wrong
 
