@@ -46,6 +46,8 @@ pub struct Plan {
     pub reacts: bool,
     /// Simulcast layers: rid and picture size; empty without simulcast.
     pub layers: Vec<(String, (u16, u16))>,
+    /// Packets a frame of each layer, where they differ from `packets_per_frame`.
+    pub layer_packets: Vec<u16>,
     pub audio: bool,
     /// Tells this publisher's packets from others'.
     pub tag: u8,
@@ -62,6 +64,7 @@ impl Default for Plan {
             gop: 0,
             reacts: true,
             layers: Vec::new(),
+            layer_packets: Vec::new(),
             audio: true,
             tag: 0,
             speech: None,
@@ -364,11 +367,13 @@ impl Client {
                 }
                 let keyframe = std::mem::take(&mut source.wants_keyframe) || periodic;
                 let Some(mid) = video else { continue };
-                for index in 0..p.plan.packets_per_frame {
+                let of_layer = p.plan.layer_packets.get(usize::from(source.layer));
+                let count = of_layer.copied().unwrap_or(p.plan.packets_per_frame);
+                for index in 0..count {
                     let stamp = Stamp {
                         frame: p.frame,
                         index,
-                        count: p.plan.packets_per_frame,
+                        count,
                         keyframe,
                         layer: source.layer,
                         from: p.plan.tag,
@@ -388,7 +393,7 @@ impl Client {
                         at,
                         payload,
                     )
-                    .marker(index + 1 == p.plan.packets_per_frame)
+                    .marker(index + 1 == count)
                     .nackable(true);
                     stream.write_rtp(write);
                     source.seq += 1;

@@ -16,4 +16,5 @@ mod layers;
 mod restarts;
 mod rollover;
 mod rooms;
+mod steps;
 mod workers;
