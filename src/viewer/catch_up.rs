@@ -61,6 +61,17 @@ pub struct Restart {
     pub lasting: Duration,
 }
 
+/// A cached keyframe that a slot was given.
+#[derive(Debug, Clone, Copy)]
+pub struct Fed {
+    /// When.
+    pub at: Instant,
+    /// The keyframe's number.
+    pub first: u64,
+    /// How often before.
+    pub again: u32,
+}
+
 /// A slot's backlog.
 #[derive(Debug, Clone, Copy)]
 pub struct Behind {

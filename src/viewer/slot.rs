@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use cut::{ends_picture, frame_number};
 
 use super::allocate::Steadiness;
-use super::catch_up::{Behind, Restart};
+use super::catch_up::{Behind, Fed, Restart};
 use super::formats::OutgoingFormat;
 use super::line::{Backlog, Line, Moves, SourceId};
 use super::reception::Reception;
@@ -141,8 +141,8 @@ pub struct Slot {
     pub selection: Selection,
     /// What it still has to be sent before it is live again.
     pub behind: Option<Behind>,
-    /// When it was last given a cached keyframe, and that one's number.
-    pub fed: Option<(Instant, u64)>,
+    /// The cached keyframe that it was given last.
+    pub fed: Option<Fed>,
     /// Which layers of it flow.
     pub layers: Layers,
     /// Of two slots of a viewer, the higher one gets better layers first.

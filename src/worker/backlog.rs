@@ -7,8 +7,9 @@ use super::core::{ARENA_RESERVE, Core, Flush};
 use super::session::{Media, Session};
 use crate::peer::egress::{Outlet, SendError};
 use crate::room::Track;
+use crate::room::keyframe_request::Reaction;
 use crate::telemetry::DropReason;
-use crate::viewer::catch_up::{Behind, Circumstances, Need, Step, plan};
+use crate::viewer::catch_up::{Behind, Circumstances, Fed, Need, Step, plan};
 use crate::viewer::select::Awaited;
 use crate::viewer::slot::Slot;
 
@@ -16,11 +17,13 @@ use crate::viewer::slot::Slot;
 /// work, so that a crowd of joiners does not delay what is live.
 const BYTES_PER_TURN: usize = 512 << 10;
 
-/// A viewer that was given a backlog can't ask for another keyframe before
-/// this; its decoder has hardly seen the first one.
-const SETTLING: Duration = Duration::from_secs(1);
+/// A viewer that was given a backlog and asks for a keyframe within this, or
+/// two round trips, has not seen it yet. Each further time this grows
+/// fourfold. Browsers ask five times a second; Firefox loses what comes in the
+/// first milliseconds of a connection, so it does need it a second time.
+const SETTLING: Duration = Duration::from_millis(200);
 
-/// A viewer that asks again within this is not helped by what is cached.
+/// It does not grow beyond this.
 const TRIED: Duration = Duration::from_secs(5);
 
 /// Pictures a second, where it is not measured yet.
@@ -68,24 +71,21 @@ impl Core {
         if track.restoring {
             return None; // the segment is on its way from the publisher's worker
         }
-        let settling = |since: Instant| now.saturating_duration_since(since) < SETTLING;
-        if let Some(behind) = &slot.behind
-            && behind.encoding == wanted
-        {
-            let helpless = asked && !settling(behind.since);
-            return helpless.then_some((index, wanted));
-        }
-        let fed = slot.fed.map(|(at, _)| at);
-        if need == Need::Recover && fed.is_some_and(settling) {
+        let settling = slot.fed.is_some_and(|fed| {
+            let patience =
+                SETTLING.max(slot.rtt.unwrap_or_default() * 2) * 4u32.pow(fed.again.min(3));
+            now.saturating_duration_since(fed.at) < patience.min(TRIED)
+        });
+        let at_it = slot.behind.is_some_and(|b| b.encoding == wanted);
+        if at_it && !asked || asked && settling {
             return None;
         }
         let encoding = track.encodings.get(usize::from(wanted))?;
-        // What did not help is not tried again.
+        let reaction = encoding.keyframes.reaction();
+        // What did not help is tried again only where the publisher helps less.
         let segment = encoding.ring.segment().filter(|segment| {
-            slot.fed.is_none_or(|(at, first)| {
-                let long_ago = now.saturating_duration_since(at) > TRIED;
-                first != segment.first || asked && long_ago
-            })
+            let tried = slot.fed.is_some_and(|fed| fed.first == segment.first);
+            !tried || asked && reaction != Reaction::Reacts
         });
         let frame_rate = Some(encoding.stats.frame_rate()).filter(|rate| *rate > 0.0);
         let age = segment.map_or(Duration::ZERO, |s| {
@@ -98,12 +98,17 @@ impl Core {
             pictures: pictures as u32 + 1,
             pacer: &viewer.pacer,
             live: encoding.stats.bitrate().0 / 8,
-            reaction: encoding.keyframes.reaction(),
+            reaction,
             next: encoding.next_keyframe(now),
         });
         if let (Some(segment), Some(replay)) = (segment, plan.replay) {
             slot.behind = Some(Behind::replay(wanted, &segment, replay, now));
-            slot.fed = Some((now, segment.first));
+            let again = slot.fed.filter(|fed| fed.first == segment.first);
+            slot.fed = Some(Fed {
+                at: now,
+                first: segment.first,
+                again: again.map_or(0, |fed| fed.again + 1),
+            });
             self.behind.push(hungry.session);
         }
         plan.ask.then_some((index, wanted))

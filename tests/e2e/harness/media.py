@@ -28,16 +28,16 @@ def _ready(path: Path) -> bool:
     return path.exists()
 
 
-def movie(seconds: int = 20, width: int = 640, height: int = 360, fps: int = 25, hz: int = 440) -> Path:
-    """H.264 and Opus in Matroska, a key frame every two seconds, for `ffmpeg -re -c copy`."""
-    path = FOLDER / f"movie-{VERSION}-{seconds}s-{width}x{height}-{fps}-{hz}.mkv"
+def movie(seconds: int = 20, width: int = 640, height: int = 360, fps: int = 25, hz: int = 440, gop: int = 2) -> Path:
+    """H.264 and Opus in Matroska, a key frame every `gop` seconds, for `ffmpeg -re -c copy`."""
+    path = FOLDER / f"movie-{VERSION}-{seconds}s-{width}x{height}-{fps}-{hz}-{gop}.mkv"
     if _ready(path):
         return path
     part = path.with_suffix(f".{os.getpid()}.mkv")
     command = [
         FFMPEG, "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", f"{width}x{height}", "-r", str(fps), "-i", "-",
         "-f", "lavfi", "-i", f"sine=frequency={hz}:sample_rate={RATE}:duration={seconds}", "-ac", "2", "-filter:a", "volume=6dB",
-        "-c:v", "libx264", "-profile:v", "baseline", "-preset", "veryfast", "-tune", "zerolatency", "-g", str(2 * fps), "-b:v", "1200k",
+        "-c:v", "libx264", "-profile:v", "baseline", "-preset", "veryfast", "-tune", "zerolatency", "-g", str(gop * fps), "-keyint_min", str(gop * fps), "-sc_threshold", "0", "-b:v", "1200k",
         "-c:a", "libopus", "-b:a", "64k", str(part),
     ]  # fmt: skip
     encoder = subprocess.Popen(command, stdin=subprocess.PIPE)

@@ -177,7 +177,7 @@ async function pair(pc) {
 /** What the harness reads of a client: pictures, state, codecs and counters from the browser itself. */
 async function report(id) {
   const c = clients.get(id);
-  const out = { state: c.pc.connectionState, frames: c.frames, unreadable: c.unreadable, sizes: c.sizes, postedAt: c.postedAt, connectedAt: c.connectedAt, streams: c.streams, rtp: [], pair: await pair(c.pc) };
+  const out = { state: c.pc.connectionState, frames: c.frames, firstAt: c.firstAt ?? null, unreadable: c.unreadable, sizes: c.sizes, postedAt: c.postedAt, connectedAt: c.connectedAt, streams: c.streams, rtp: [], pair: await pair(c.pc) };
   const stats = await c.pc.getStats();
   stats.forEach((s) => {
     if (s.type !== "inbound-rtp" && s.type !== "outbound-rtp") return;

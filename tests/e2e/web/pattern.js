@@ -70,6 +70,7 @@ export function observe(element, log) {
   const reader = new Reader();
   const onFrame = () => {
     const at = performance.timeOrigin + performance.now();
+    log.firstAt ??= at;
     const size = `${element.videoWidth}x${element.videoHeight}`;
     log.sizes[size] = (log.sizes[size] ?? 0) + 1;
     const seen = reader.read(element, element.videoWidth);
