@@ -26,6 +26,10 @@ use crate::units::{Bitrate, MediaKind, ParticipantId};
 use pace::Pacer;
 use slot::Slot;
 
+/// A backlog begins this long after the connection: Firefox loses what comes in
+/// the milliseconds between its handshake's end and the start of its receivers.
+pub const FIRST_BURST: Duration = Duration::from_millis(15);
+
 /// Sender reports of a slot are this far apart (RFC 3550 §6.2 allows no less
 /// than this for small sessions with `rtcp-rsize` feedback).
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -45,6 +49,8 @@ pub struct Viewer {
     pub egress: Option<Egress>,
     /// How fast packets leave to it.
     pub pacer: Pacer,
+    /// No backlog is sent before this.
+    pub bursts_from: Option<Instant>,
     /// When what it is behind with goes on.
     pub next_burst: Option<Instant>,
     /// When the next sender reports are due.
@@ -84,6 +90,7 @@ impl Viewer {
             slots,
             egress: None,
             pacer: Pacer::default(),
+            bursts_from: None,
             next_burst: None,
             next_report: None,
             told: None,

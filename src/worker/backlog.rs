@@ -146,6 +146,11 @@ impl Core {
         let (Some(egress), Some(path)) = (&mut viewer.egress, transport.ice.path()) else {
             return 0;
         };
+        if let Some(at) = viewer.bursts_from.filter(|at| *at > now) {
+            viewer.next_burst = Some(at);
+            self.wake_at(key, at);
+            return 0;
+        }
         let mut ended = smallvec::SmallVec::<[(u32, u8); 2]>::new();
         let (mut sent, mut rest) = (0, false);
         viewer.pacer.refill(now, viewer.estimate);

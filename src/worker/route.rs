@@ -291,6 +291,7 @@ impl Core {
             publisher.nack = Some(sender.map_err(|_| CloseReason::Internal)?);
         } else if let Media::Viewer(viewer) = &mut session.media {
             viewer.egress = Some(Egress::new(&keying).map_err(|_| CloseReason::Internal)?);
+            viewer.bursts_from = Some(now + crate::viewer::FIRST_BURST);
             viewer.next_report = Some(now + crate::viewer::REPORT_INTERVAL);
             self.wake_at(key, now + crate::viewer::REPORT_INTERVAL);
             self.aim_viewer(slot);
