@@ -108,7 +108,17 @@ async fn the_list_of_rooms_has_its_agreed_form() {
     answer.expect(201);
     viewer.accept(&answer.body);
     assert!(viewer.more_video(60, Duration::from_secs(10)).await);
-    let rooms = server.rooms().await;
+    // Rates are those of the last whole second.
+    let end = tokio::time::Instant::now() + Duration::from_secs(10);
+    let rooms = loop {
+        let rooms = server.rooms().await;
+        let video = &rooms[0]["participants"][0]["tracks"][1];
+        let measured = video["encodings"][0]["bitrate"].as_u64() > Some(0);
+        if measured || tokio::time::Instant::now() > end {
+            break rooms;
+        }
+        assert!(viewer.more_video(10, Duration::from_secs(10)).await);
+    };
     assert_eq!(rooms.len(), 1);
     assert_eq!(rooms[0]["name"], "studio");
     assert_eq!(rooms[0]["viewers"], 1);
