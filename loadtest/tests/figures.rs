@@ -236,8 +236,12 @@ fn joins_while_measuring_count() {
     let (r, _) = measure(Badness::default(), &["churn.viewers-per-second=2.0"]);
     let f = &r.figures;
     assert_eq!((f.connected, f.lost_packets), (VIEWERS, 0), "{f:?}");
-    assert!(f.join_ms.count >= VIEWERS + 4, "{f:?}");
-    assert_eq!(f.join_ms.count, f.connect_ms.count, "{f:?}");
+    assert!(f.connect_ms.count > VIEWERS, "{f:?}");
+    // Who came last may not have had its keyframe yet.
+    assert!(
+        (VIEWERS + 1..=f.connect_ms.count).contains(&f.join_ms.count),
+        "{f:?}"
+    );
     assert_eq!(f.http_errors.values().sum::<u64>(), 0, "{f:?}");
 }
 
