@@ -95,9 +95,9 @@ pub fn vp8(data: &[u8]) {
             (Some(1), Some(id)) => {
                 line.cut(seq, false);
                 line.change(seq + 1, |m| m.picture = m.picture.wrapping_sub(1));
-                if let Some((before, place)) = newest {
-                    newest = Some((id, place + step(before, id) - 1));
-                }
+                let place =
+                    newest.map_or(i64::from(id), |(before, place)| place + step(before, id));
+                newest = Some((id, place - 1));
                 continue;
             }
             _ => {}
@@ -126,7 +126,11 @@ pub fn vp8(data: &[u8]) {
 /// From one 15-bit id to another, the shorter way.
 fn step(from: u16, to: u16) -> i64 {
     let ahead = i64::from(to.wrapping_sub(from) & 0x7fff);
-    if ahead < 1 << 14 { ahead } else { ahead - (1 << 15) }
+    if ahead < 1 << 14 {
+        ahead
+    } else {
+        ahead - (1 << 15)
+    }
 }
 
 pub fn vp9(data: &[u8]) {

@@ -9,8 +9,8 @@ use weir::config::Loader;
 use weir::http::auth::Authenticator;
 use weir::http::layer as layers;
 use weir::peer::negotiate::{
-    AnswerContext, AnswerNames, CounterOffer, Direction, Fingerprint, IceCredentials, LocalTransport, MAX_ANSWER,
-    Policy, SignalledSsrc, fragment as fragments, read_offer,
+    AnswerContext, AnswerNames, CounterOffer, Direction, Fingerprint, IceCredentials,
+    LocalTransport, MAX_ANSWER, Policy, SignalledSsrc, fragment as fragments, read_offer,
 };
 use weir::units::MediaKind;
 
