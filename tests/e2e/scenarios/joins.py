@@ -12,9 +12,9 @@ from .processes import published
 
 GOP = 10
 LENGTH = 20
-JOINS = 10
+JOINS = 8
 P95_MS = 400.0
-WATCHED = 3.0
+WATCHED = 2.0
 # A picture is live when it is seen no later than this after its usual time.
 LIVE_MS = 100.0
 
