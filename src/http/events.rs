@@ -94,7 +94,7 @@ pub(super) async fn subscribe(
     Ok(response)
 }
 
-/// `OPTIONS` that is no preflight.
+/// `OPTIONS` that is no preflight, of a resource that takes JSON by POST.
 pub(super) async fn options() -> Response {
     (
         StatusCode::OK,

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderName, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderName, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -134,18 +133,6 @@ pub(super) async fn choose(
         Ok(()) => Ok(StatusCode::OK),
         Err(error) => Err(explain(&app, &session, error).await),
     }
-}
-
-/// `OPTIONS` that is no preflight.
-pub(super) async fn options() -> Response {
-    (
-        StatusCode::OK,
-        [
-            (header::ALLOW, "POST, OPTIONS"),
-            (HeaderName::from_static("accept-post"), JSON),
-        ],
-    )
-        .into_response()
 }
 
 /// Applies the wish of a WHEP POST to the first video section. A layer of a

@@ -124,7 +124,7 @@ impl App {
             )
             .route(
                 "/session/{id}/layer",
-                post(layer::choose).options(layer::options),
+                post(layer::choose).options(events::options),
             )
             .route("/api/rooms", get(api::rooms))
             .route("/metrics", get(api::metrics))
