@@ -2,7 +2,7 @@
 //! commands in, events out, over bounded queues.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::codec::Codec;
 use crate::peer::negotiate::{IceCredentials, LocalTransport, Negotiated, RemoteCandidate};
@@ -282,6 +282,13 @@ pub enum InactiveReason {
     },
     /// Its path carries too little for even the lowest layer; sound goes on.
     Bandwidth,
+    /// Pictures come of the publisher, but none that a decoder can start with.
+    Keyframe {
+        /// When the wait began.
+        since: Instant,
+        /// When the publisher's next keyframe comes by itself, as far as its former ones tell.
+        expected: Option<Instant>,
+    },
 }
 
 /// All a worker tells about itself, by value.

@@ -159,6 +159,20 @@ fn describe(
         Activity::Inactive(InactiveReason::Bandwidth) => {
             Some(("inactive", json!({ "reason": "bandwidth" })))
         }
+        Activity::Inactive(InactiveReason::Keyframe { since, expected }) => {
+            let now = std::time::Instant::now();
+            let tenths = |time: Duration| (time.as_secs_f64() * 10.0).round() / 10.0;
+            let waited = now.saturating_duration_since(since);
+            let left = expected.map(|at| at.saturating_duration_since(now));
+            Some((
+                "inactive",
+                json!({
+                    "reason": "keyframe",
+                    "seconds": tenths(waited),
+                    "expectedSeconds": left.map(tenths),
+                }),
+            ))
+        }
         Activity::Inactive(InactiveReason::Codec { kind, publishes }) => Some((
             "inactive",
             json!({

@@ -104,6 +104,7 @@ pub struct Cached {
     seen: (u8, u8),
     clock: Option<SenderClock>,
     reaction: Reaction,
+    last_keyframe: Option<Instant>,
     keyframe_interval: Option<Duration>,
 }
 
@@ -197,9 +198,14 @@ impl Encoding {
     /// How long until the next keyframe comes by itself, judged by the last
     /// interval; `None` when that is not known or proved wrong.
     pub fn next_keyframe(&self, now: Instant) -> Option<Duration> {
-        let interval = self.keyframe_interval?;
-        let since = now.saturating_duration_since(self.last_keyframe?);
-        (since < interval + EARLY).then(|| interval.saturating_sub(since))
+        let due = self.keyframe_due(now)?;
+        Some(due.saturating_duration_since(now))
+    }
+
+    /// When the next keyframe comes by itself; see [`next_keyframe`](Self::next_keyframe).
+    pub fn keyframe_due(&self, now: Instant) -> Option<Instant> {
+        let due = self.last_keyframe? + self.keyframe_interval?;
+        (now < due + EARLY).then_some(due)
     }
 
     /// A copy of what joiners need.
@@ -216,6 +222,7 @@ impl Encoding {
             seen: self.seen,
             clock: self.clock,
             reaction: self.keyframes.reaction(),
+            last_keyframe: self.last_keyframe,
             keyframe_interval: self.keyframe_interval,
         }
     }
@@ -226,7 +233,6 @@ impl Encoding {
         self.ring.clear();
         if let Some(first) = cached.packets.first() {
             self.codec = Some(first.codec);
-            self.last_keyframe = Some(first.arrival);
             self.entry_timestamp = Some(first.timestamp);
         }
         self.parameter_sets = cached.parameter_sets;
@@ -237,6 +243,7 @@ impl Encoding {
         self.set_grid(cached.grid, now);
         self.clock = cached.clock.or(self.clock);
         self.keyframes.learn(cached.reaction);
+        self.last_keyframe = cached.last_keyframe;
         self.keyframe_interval = cached.keyframe_interval;
         for packet in cached.packets {
             self.ring.insert(packet);

@@ -115,6 +115,12 @@ impl Viewer {
         }
     }
 
+    /// It was told that it waits for a keyframe.
+    #[inline]
+    pub fn told_of_wait(&self) -> bool {
+        matches!(self.told, Some(Err(InactiveReason::Keyframe { .. })))
+    }
+
     /// What its path carries for each picture, at least.
     pub fn picture_budget(&self) -> Option<Bitrate> {
         let pictures = self.slots.iter().filter(|s| s.kind == MediaKind::Video);

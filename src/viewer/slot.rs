@@ -74,6 +74,15 @@ pub struct Seeds {
     pub timestamp: u32,
 }
 
+/// A wait for the publisher's keyframe.
+#[derive(Debug, Clone, Copy)]
+pub struct Starved {
+    /// When it began.
+    pub since: Instant,
+    /// When the next keyframe comes by itself, as far as former ones tell.
+    pub expected: Option<Instant>,
+}
+
 /// The changes of a packet that keep a viewer's ids on one line.
 #[derive(Debug, Clone, Copy)]
 struct Moved {
@@ -149,6 +158,8 @@ pub struct Slot {
     pub priority: u8,
     /// Too little bandwidth is left for any picture.
     pub paused: bool,
+    /// Since when there are pictures for it, but none to start with.
+    pub starved_since: Option<Instant>,
     /// The viewer knows the SSRC, so the mid need not be sent any more.
     pub acknowledged: bool,
     /// Its round trip as the newest receiver report tells.
@@ -210,6 +221,7 @@ impl Slot {
             layers: Layers::default(),
             priority: 0,
             paused: false,
+            starved_since: None,
             acknowledged: false,
             rtt: None,
             packets: 0,

@@ -100,6 +100,7 @@ impl Core {
         let pending = std::mem::take(&mut track.pending);
         let subscribers = std::mem::take(&mut track.subscribers);
         let mut moved = SmallVec::<[_; 4]>::new();
+        let mut fed = SmallVec::<[u32; 4]>::new();
         for subscriber in &subscribers {
             let Some(Session {
                 media: Media::Viewer(viewer),
@@ -166,6 +167,12 @@ impl Core {
                     }
                 }
             }
+            if slot.starved_since.is_some()
+                && slot.selection.current().is_some()
+                && viewer.told_of_wait()
+            {
+                fed.push(subscriber.session);
+            }
         }
         for remote in &track.remote_subscribers {
             for (encoding, packet) in &pending {
@@ -186,6 +193,9 @@ impl Core {
         track.settle();
         for (subscriber, left) in moved {
             self.moved_on(subscriber, left, index);
+        }
+        for session in fed {
+            self.aim_viewer(session); // its picture is there: it is told
         }
         self.forget_track_if_unused(index);
     }

@@ -1,7 +1,7 @@
 //! Viewers: binding them to tracks, aiming their slots, their feedback and
 //! their reports.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::backlog::Starving;
 use super::core::Core;
@@ -12,14 +12,19 @@ use crate::peer::congestion::reports::Report;
 use crate::peer::egress::{Outlet, SendError};
 use crate::peer::rtcp::{self, NtpTime, RtcpWriter, SenderInfo, round_trip};
 use crate::telemetry::DropReason;
+use crate::units::MediaKind;
 use crate::viewer::allocate::allocate;
 use crate::viewer::repair::Denied;
-use crate::viewer::slot::Repaired;
+use crate::viewer::slot::{Repaired, Starved};
 use crate::viewer::{REPORT_INTERVAL, Viewer};
 
 /// A NACK may name this many packets; a receiver that lost more is better
 /// served by a keyframe.
 const MAX_REPAIRS: usize = 128;
+
+/// A viewer that waits for the publisher's keyframe is told after this: a publisher that
+/// reacts has sent one by then.
+const KEYFRAME_WAIT: Duration = Duration::from_secs(1);
 
 impl Core {
     /// Aims every viewer of the tracks whose publisher or choices changed.
@@ -93,7 +98,7 @@ impl Core {
                 wanted.push((index, rung.encoding));
             }
         }
-        let state = viewer_state(viewer, &self.tracks);
+        let state = viewer_state(viewer, &self.tracks, now);
         let news = connected && viewer.told != Some(state);
         if news {
             viewer.told = Some(state);
@@ -321,7 +326,7 @@ fn reports(
             path.packets += packets;
             path.lost += lost;
         }
-        let is_video = slot.kind == crate::units::MediaKind::Video;
+        let is_video = slot.kind == MediaKind::Video;
         if let Some(rtt) = round_trip(now, block.lsr, block.dlsr) {
             slot.rtt = Some(rtt);
             viewer.rtt = Some(rtt);
@@ -337,10 +342,23 @@ fn reports(
 
 /// Whether media flows to a viewer, and if not, why.
 fn viewer_state(
-    viewer: &Viewer,
+    viewer: &mut Viewer,
     tracks: &slab::Slab<crate::room::Track>,
+    now: Instant,
 ) -> Result<(), InactiveReason> {
+    let connected = viewer.egress.is_some();
     let mut state = Err(InactiveReason::NoPublisher);
+    let (mut waits, mut shown) = (None, false);
+    for slot in &mut viewer.slots {
+        let Some(track) = slot.track.and_then(|index| tracks.get(index as usize)) else {
+            slot.starved_since = None;
+            continue;
+        };
+        let starved = slot.starved(track, now).filter(|_| connected);
+        slot.starved_since = starved.map(|wait| wait.since);
+        waits = waits.or(starved);
+        shown |= slot.kind == MediaKind::Video && slot.selection.current().is_some();
+    }
     for slot in &viewer.slots {
         let Some(track) = slot.track.and_then(|index| tracks.get(index as usize)) else {
             continue;
@@ -358,5 +376,11 @@ fn viewer_state(
             state = Ok(());
         }
     }
-    state
+    // Somebody who sees another picture is not told.
+    match waits.filter(|_| state.is_ok() && !shown) {
+        Some(Starved { since, expected }) if now >= since + KEYFRAME_WAIT => {
+            Err(InactiveReason::Keyframe { since, expected })
+        }
+        _ => state,
+    }
 }

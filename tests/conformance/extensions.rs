@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::client::{Client, Packet, Track};
+use super::client::{Client, Faults, Packet, Track};
 use super::media::{self, Codec};
 use super::offers::{OBS, PLAYER};
 use super::server::{Answer, Server};
@@ -201,6 +201,35 @@ async fn case_68_unknown_events_are_400() {
         .send("POST", &path, &[json], "[\"layers\"]")
         .await
         .expect(404);
+}
+
+#[tokio::test]
+async fn case_68_a_wait_for_the_publishers_keyframe_is_told() {
+    let server = Server::start().await;
+    let mut track = Track::new(Codec::Vp8);
+    // The first one after four seconds, whoever asks.
+    track.faults = Faults {
+        deaf: Some(120),
+        late: true,
+        ..Faults::default()
+    };
+    let (publisher, _) = publish(&server, "/whip/r", track).await;
+    let (viewer, session, _) = watch(&server, "/whep/r").await;
+    let mut events = server.events(&session, "[\"active\",\"inactive\"]").await;
+    let told = events
+        .until("inactive", |data| data["reason"] == "keyframe")
+        .await;
+    let waited = told["seconds"].as_f64().expect("seconds");
+    assert!((1.0..4.5).contains(&waited), "{told}");
+    // No former keyframes tell when the next one comes.
+    assert_eq!(told["expectedSeconds"], Value::Null, "{told}");
+    assert!(viewer.seen(|seen| seen.video().is_empty()));
+    assert!(
+        publisher.seen(|seen| seen.keyframe_requests > 0),
+        "it was asked"
+    );
+    events.until("active", |_| true).await;
+    assert!(viewer.more_video(10, SOON).await);
 }
 
 #[tokio::test]

@@ -44,6 +44,8 @@ pub struct Plan {
     pub gop: u32,
     /// Reacts to PLI and FIR.
     pub reacts: bool,
+    /// Its first keyframe is that of `gop`, as when a server is started under it.
+    pub starts_late: bool,
     /// Simulcast layers: rid and picture size; empty without simulcast.
     pub layers: Vec<(String, (u16, u16))>,
     /// Packets a frame of each layer, where they differ from `packets_per_frame`.
@@ -63,6 +65,7 @@ impl Default for Plan {
             packet_size: 1100,
             gop: 0,
             reacts: true,
+            starts_late: false,
             layers: Vec::new(),
             layer_packets: Vec::new(),
             audio: true,
@@ -175,7 +178,7 @@ impl Client {
                             rid,
                             size,
                             seq: 100 + u64::from(layer) * 1000,
-                            wants_keyframe: true,
+                            wants_keyframe: !plan.starts_late,
                             layer,
                         })
                         .collect(),
@@ -357,7 +360,9 @@ impl Client {
         while let Some(at) = p.next_frame.filter(|at| *at <= now) {
             p.next_frame = Some(at + Duration::from_secs(1) / p.plan.fps);
             p.frame += 1;
-            let periodic = p.plan.gop > 0 && p.frame % p.plan.gop == 1;
+            let periodic = p.plan.gop > 0
+                && p.frame % p.plan.gop == 1
+                && !(p.plan.starts_late && p.frame == 1);
             let timestamp = p
                 .timestamp_offset
                 .wrapping_add((u64::from(p.frame) * 90_000 / u64::from(p.plan.fps)) as u32);

@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use weir::control::messages::ViewTarget;
+use weir::control::messages::{Event, InactiveReason, ViewTarget};
 use weir::units::ParticipantId;
 
 use crate::checks::{
     audio, complete_frames, continuous, over_seeds, starts_with_a_keyframe, video,
 };
 use crate::client::{Client, Plan};
-use crate::world::World;
+use crate::world::{ClientId, World};
 
 const ALICE: ViewTarget = ViewTarget::Participant(ParticipantId(1));
 /// Of the links in these tests.
@@ -246,5 +246,96 @@ fn a_viewer_that_lost_its_first_packets_is_given_them_again() {
             .expect("a keyframe");
         let waited = seen.at - heard;
         assert!(waited < Duration::from_millis(300), "{waited:?}");
+    });
+}
+
+/// What a viewer was told of media that flows or does not, and when.
+fn told(world: &World, viewer: ClientId) -> Vec<(Instant, Result<(), InactiveReason>)> {
+    let key = world.keys[viewer.0];
+    let state = |event: &Event| match *event {
+        Event::ViewerActive { key: k } if k == key => Some(Ok(())),
+        Event::ViewerInactive { key: k, why } if k == key => Some(Err(why)),
+        _ => None,
+    };
+    let events = world.events.iter();
+    events
+        .filter_map(|(at, e)| Some((*at, state(e)?)))
+        .collect()
+}
+
+#[test]
+fn a_viewer_hears_that_it_waits_for_a_keyframe_and_how_long() {
+    let name = "a_viewer_hears_that_it_waits_for_a_keyframe_and_how_long";
+    over_seeds(name, 3, |seed| {
+        let mut world = World::new(seed, 2);
+        // Keyframes in the seconds 15, 30 and 45, whoever asks; the cache goes back 12 s.
+        let plan = Plan {
+            packets_per_frame: 2,
+            gop: 450,
+            starts_late: true,
+            ..stubborn()
+        };
+        world.publish(0, 1, 1, plan);
+        world.run(Duration::from_secs(10));
+        let first = world.view(0, 1, ALICE);
+        world.run(Duration::from_millis(32_600));
+        // The newest keyframe is 12.6 s old.
+        let others = [world.view(0, 1, ALICE), world.view(1, 1, ALICE)];
+        world.run(Duration::from_secs(5));
+        for viewer in [first, others[0], others[1]] {
+            let told = told(&world, viewer);
+            let [
+                (_, Ok(())),
+                (at, Err(InactiveReason::Keyframe { since, expected })),
+                (seen, Ok(())),
+            ] = told[..]
+            else {
+                panic!("{told:?}");
+            };
+            let client = world.client(viewer);
+            let connected = client.connected.expect("connected");
+            let after = at - connected;
+            assert!((0.9..2.2).contains(&after.as_secs_f64()), "{after:?}");
+            let late = since.saturating_duration_since(connected);
+            assert!(late < Duration::from_millis(100), "{late:?}");
+            let picture = video(client)[0].at;
+            let gap = (picture - RTT / 2).saturating_duration_since(seen)
+                + seen.saturating_duration_since(picture);
+            assert!(gap < Duration::from_millis(50), "{gap:?}");
+            assert!(!audio(client).is_empty());
+            // The first one of all comes unforeseen.
+            assert_eq!(expected.is_some(), viewer != first);
+            if let Some(expected) = expected {
+                let error = (picture - expected.min(picture)) + (expected - picture.min(expected));
+                assert!(error < Duration::from_millis(100), "{error:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn nobody_who_sees_a_picture_or_whose_publisher_is_silent_hears_of_keyframes() {
+    let name = "nobody_who_sees_a_picture_or_whose_publisher_is_silent_hears_of_keyframes";
+    over_seeds(name, 2, |seed| {
+        let mut world = World::new(seed, 1);
+        let publisher = world.publish(0, 1, 1, stubborn());
+        let viewer = world.view(0, 1, ALICE);
+        world.run(Duration::from_secs(9));
+        world.client(viewer).request_keyframe();
+        world.run(Duration::from_secs(3));
+        if let crate::client::Role::Publisher(publishing) = &mut world.client(publisher).role {
+            publishing.sending = false;
+        }
+        world.run(Duration::from_secs(14));
+        // The segment is too old by now, and nothing comes.
+        let late = world.view(0, 1, ALICE);
+        world.run(Duration::from_secs(4));
+        for viewer in [viewer, late] {
+            let told = told(&world, viewer);
+            let keyframe = told
+                .iter()
+                .any(|(_, state)| matches!(state, Err(InactiveReason::Keyframe { .. })));
+            assert!(!keyframe, "{told:?}");
+        }
     });
 }

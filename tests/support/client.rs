@@ -40,6 +40,8 @@ pub struct Track {
 pub struct Faults {
     /// A keyframe every so many pictures, and none on request.
     pub deaf: Option<u32>,
+    /// It does not begin with one.
+    pub late: bool,
     /// A layer that is announced and never sent.
     pub dead_layer: Option<&'static str>,
     /// How many thousandths its timestamps gain.

@@ -127,7 +127,8 @@ impl Engine {
         let key = !audio
             && faults
                 .deaf
-                .map_or(wanted, |n| sender.number.is_multiple_of(n));
+                .map_or(wanted, |n| sender.number.is_multiple_of(n))
+            && !(faults.late && sender.number == 0);
         let with_sets = match sender.track.sets {
             ParameterSets::Always => true,
             ParameterSets::Once => !sender.sets_sent,

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Layers, Slot};
+use super::{Layers, Selection, Slot, Starved};
 use crate::codec::Cell;
 use crate::control::messages::SlotSnapshot;
 use crate::room::{Rung, Track};
@@ -134,6 +134,21 @@ impl Slot {
         };
         self.selection.aim(target, false);
         self.entering = rung.cell;
+    }
+
+    /// Whether pictures come of `track` and none is one that it can begin with.
+    pub fn starved(&self, track: &Track, now: Instant) -> Option<Starved> {
+        let Selection::Waiting { target } = self.selection else {
+            return None;
+        };
+        if self.kind == MediaKind::Audio || target.epoch != track.epoch || track.restoring {
+            return None;
+        }
+        let encoding = track.encodings.get(usize::from(target.encoding))?;
+        encoding.stats.is_active(now).then(|| Starved {
+            since: self.starved_since.unwrap_or(now),
+            expected: encoding.keyframe_due(now),
+        })
     }
 
     fn needs_keyframe(&mut self, track: &Track, now: Instant) -> Option<u8> {

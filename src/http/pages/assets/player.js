@@ -288,11 +288,13 @@ export class Player extends EventTarget {
 
   /** Why no picture comes, and what will become of it. */
   #whyWaiting() {
-    const { reason, since, seconds } = this.#inactive ?? {};
+    const { reason, since, seconds, expectedSeconds } = this.#inactive ?? {};
     if (reason === 'keyframe') {
-      const waited = Math.round((seconds ?? 0) + (Date.now() - since) / 1000);
+      const passed = (Date.now() - since) / 1000;
+      const waited = Math.round((seconds ?? 0) + passed);
+      const left = Math.round((expectedSeconds ?? 0) - passed);
       return [
-        `Waiting for the publisher’s keyframe${waited > 0 ? `, for ${waited} s so far` : ''}.`,
+        `Waiting for the publisher’s keyframe${waited > 0 ? `, for ${waited} s so far` : ''}${left > 0 ? `; the next is due in about ${left} s` : ''}.`,
         'A picture can only start with one. The server has asked for it; some encoders send them at their own pace.',
       ];
     }
