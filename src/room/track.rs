@@ -61,6 +61,8 @@ pub struct RemoteSubscriber {
     pub worker: WorkerId,
     /// The track's index there, so that a packet finds it without a look-up.
     pub index: u32,
+    /// Its number of this subscription.
+    pub subscription: u32,
 }
 
 /// Where a track's packets come from.
@@ -117,6 +119,9 @@ pub struct Track {
     pub pending: Vec<(u8, Packet)>,
     /// The segments of another worker's publisher are on their way here.
     pub restoring: bool,
+    /// Number of the present subscription at another worker; zero for none.
+    /// What comes for a former one would come once more for this one.
+    pub subscription: u32,
     /// It is in the worker's list of tracks to fan out.
     pub queued: bool,
     /// It is in the worker's list of tracks with a keyframe wanted.
@@ -145,6 +150,7 @@ impl Track {
             remote_subscribers: Vec::new(),
             pending: Vec::new(),
             restoring: false,
+            subscription: 0,
             queued: false,
             hungry: false,
             pictures: 0,
@@ -280,6 +286,7 @@ impl Track {
 
     /// Nobody here gets it any more, so what is kept grows stale.
     pub fn forget_packets(&mut self) {
+        self.pending.clear();
         for encoding in &mut self.encodings {
             encoding.ring.clear();
         }

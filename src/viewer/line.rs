@@ -200,6 +200,19 @@ impl Line {
             .map_or(0, |r| r.in_first + (self.next - r.out_first))
     }
 
+    /// The number that follows the newest one of `source` that was sent, as
+    /// far as runs are remembered; `None` when none of it was.
+    pub fn sent_of(&self, source: SourceId) -> Option<u64> {
+        let mut end = self.next;
+        for run in self.runs.iter().rev() {
+            if run.source == source && end > run.out_first {
+                return Some(run.in_first + (end - run.out_first));
+            }
+            end = run.begin();
+        }
+        None
+    }
+
     /// The outgoing timestamp of the newest packet.
     pub fn newest_timestamp(&self) -> Option<u32> {
         self.last.map(|l| l.timestamp)

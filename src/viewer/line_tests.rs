@@ -43,6 +43,31 @@ fn loss_on_the_publishers_way_stays_a_hole_and_a_late_packet_fills_it() {
 }
 
 #[test]
+fn a_line_knows_how_far_each_source_was_sent() {
+    let now = Instant::now();
+    let mut line = Line::new(48_000, 1, 0);
+    assert_eq!(line.sent_of(A), None);
+    line.switch(A, 100, 0, now, None);
+    assert_eq!(line.sent_of(A), None, "nothing of it yet");
+    line.place(100, 0, now);
+    line.place(104, 0, now);
+    line.switch(B, 7, 0, now, None);
+    assert_eq!((line.sent_of(A), line.sent_of(B)), (Some(105), None));
+    line.place(7, 0, now);
+    line.place(8, 0, now);
+    line.change(9, |moves| moves.alone = true);
+    assert_eq!((line.sent_of(A), line.sent_of(B)), (Some(105), Some(9)));
+    line.switch(A, 200, 0, now, None);
+    assert_eq!(
+        line.sent_of(A),
+        Some(105),
+        "the new run has sent nothing yet"
+    );
+    line.place(200, 0, now);
+    assert_eq!((line.sent_of(A), line.sent_of(B)), (Some(201), Some(9)));
+}
+
+#[test]
 fn inserted_parameter_sets_take_a_number_and_are_found_again() {
     let now = Instant::now();
     let mut line = Line::new(90_000, 1, 0);

@@ -179,6 +179,9 @@ pub struct Slot {
     codecs: Vec<NegotiatedCodec>,
     ids: OutgoingIds,
     line: Line,
+    /// What the viewer has of a voice already: the source, and the number that
+    /// follows the newest one sent in any of its slots.
+    known: Option<(SourceId, u64)>,
     /// The layers that will flow of the source that is waited for.
     entering: Cell,
     newest: Newest,
@@ -233,6 +236,7 @@ impl Slot {
             codecs: section.codecs.clone(),
             ids: OutgoingIds::new(&section.extensions),
             line: Line::new(clock_rate, seeds.sequence & 0x7fff, seeds.timestamp),
+            known: None,
             entering: Cell::ALL,
             newest: Newest::default(),
             steady: Steadiness::default(),
@@ -289,7 +293,7 @@ impl Slot {
             epoch: track.epoch,
             encoding,
         };
-        let entry = packet.entry || self.kind == MediaKind::Audio;
+        let entry = packet.entry || self.kind == MediaKind::Audio && !self.knows(source, packet);
         let verdict = self.selection.judge(source, entry);
         if verdict == Verdict::Drop {
             return Forwarded::NotSelected;

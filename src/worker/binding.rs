@@ -15,6 +15,7 @@ use crate::telemetry::DropReason;
 use crate::units::{Bitrate, MediaKind, ParticipantId, RoomId};
 use crate::viewer::Viewer;
 use crate::viewer::assign::{assign, wanted};
+use crate::viewer::line::SourceId;
 use crate::viewer::slot::{Forwarded, Slot};
 
 /// A slot that begins to send a voice begins with what was said this long ago,
@@ -94,6 +95,9 @@ impl Core {
             left.extend(slot.track.replace(track));
             slot.stop();
             let is_voice = slot.kind == MediaKind::Audio;
+            if is_voice {
+                self.begin_behind(subscriber, track);
+            }
             self.subscribe(track, subscriber);
             if connected && is_voice {
                 self.look_back.push(subscriber);
@@ -101,6 +105,26 @@ impl Core {
         }
         for track in left {
             self.leave(track, subscriber);
+        }
+    }
+
+    /// What a viewer has heard of a voice it is not sent again: who throws in a
+    /// word takes a slot for so short a time that looking back would repeat what was said before.
+    fn begin_behind(&mut self, subscriber: Subscriber, track: u32) {
+        let source = self.tracks.get(track as usize).map(|t| SourceId {
+            epoch: t.epoch,
+            encoding: 0,
+        });
+        let viewer = self
+            .sessions
+            .get_mut(subscriber.session)
+            .and_then(Session::viewer);
+        let (Some(source), Some(viewer)) = (source, viewer) else {
+            return;
+        };
+        let sent = viewer.slots.iter().filter_map(|s| s.sent_of(source)).max();
+        if let Some(slot) = viewer.slots.get_mut(usize::from(subscriber.slot)) {
+            slot.begin_behind(sent.map(|end| (source, end)));
         }
     }
 
@@ -268,6 +292,9 @@ impl Core {
             let Some(slot) = viewer.slots.get_mut(usize::from(subscriber.slot)) else {
                 continue;
             };
+            if slot.selection.current().is_some() {
+                continue; // bound more than once in this turn
+            }
             let Some(track) = slot.track.and_then(|t| self.tracks.get(t as usize)) else {
                 continue;
             };

@@ -155,6 +155,8 @@ pub struct Core {
     pub(super) next_speaker_tick: Option<Instant>,
     /// Slots that have begun to send a voice in this turn.
     pub(super) look_back: Vec<Subscriber>,
+    /// The newest subscription at another worker.
+    pub(super) subscription: u32,
     pub(super) plain_stun: StunLimiter,
     /// Packets of the datagram in hand.
     pub(super) routed: Vec<Routed>,
@@ -193,6 +195,7 @@ impl Core {
             lively: Vec::new(),
             next_speaker_tick: None,
             look_back: Vec::new(),
+            subscription: 0,
             plain_stun: StunLimiter::new(config.clock.start()),
             routed: Vec::new(),
             passed: None,

@@ -180,6 +180,7 @@ impl Core {
                     index: remote.index,
                     track: track.key,
                     generation: track.generation,
+                    subscription: remote.subscription,
                     encoding: *encoding,
                     packet: packet.detached(),
                 };

@@ -48,6 +48,8 @@ pub enum MeshMessage {
         track: TrackKey,
         /// The track's index at the sender, to come back with each packet.
         index: u32,
+        /// The sender's number of this subscription, to come back likewise.
+        subscription: u32,
         /// It wants them.
         on: bool,
     },
@@ -87,6 +89,8 @@ pub struct MediaMessage {
     pub track: TrackKey,
     /// The publisher it belongs to.
     pub generation: u32,
+    /// The subscription it is for.
+    pub subscription: u32,
     /// The encoding.
     pub encoding: u8,
     /// The packet, its payload copied.
@@ -102,6 +106,8 @@ pub struct SegmentMessage {
     pub track: TrackKey,
     /// The publisher they belong to.
     pub generation: u32,
+    /// The subscription they are for.
+    pub subscription: u32,
     /// One an encoding.
     pub encodings: Vec<Cached>,
 }

@@ -122,13 +122,25 @@ impl Core {
     }
 
     fn send_subscribe(&mut self, worker: WorkerId, track: TrackKey, index: u32, on: bool) {
+        let mut subscription = 0;
+        if on {
+            self.subscription = self.subscription.wrapping_add(1).max(1);
+            subscription = self.subscription;
+        }
         if let Some(entry) = self.tracks.get_mut(index as usize) {
             entry.restoring = on;
+            entry.subscription = subscription;
             if !on {
                 entry.forget_packets();
             }
         }
-        self.send(worker, MeshMessage::Subscribe { track, index, on });
+        let message = MeshMessage::Subscribe {
+            track,
+            index,
+            subscription,
+            on,
+        };
+        self.send(worker, message);
     }
 
     /// What joiners need has come from the publisher's worker.
@@ -136,7 +148,10 @@ impl Core {
         let Some(track) = self.tracks.get_mut(message.index as usize) else {
             return;
         };
-        if track.key != message.track || track.source != (Source::Remote { worker: from }) {
+        if track.key != message.track
+            || track.subscription != message.subscription
+            || track.source != (Source::Remote { worker: from })
+        {
             return;
         }
         track.restoring = false;
@@ -295,8 +310,18 @@ impl Core {
                 }
             }
             MeshMessage::Voices { room, voices } => self.hear_from(now, from, room, &voices),
-            MeshMessage::Subscribe { track, index, on } => {
-                self.note_subscription(now, from, track, index, on);
+            MeshMessage::Subscribe {
+                track,
+                index,
+                subscription,
+                on,
+            } => {
+                let subscriber = RemoteSubscriber {
+                    worker: from,
+                    index,
+                    subscription,
+                };
+                self.note_subscription(now, track, subscriber, on);
             }
             MeshMessage::Keyframe { track, encoding } => {
                 if let Some(&index) = self.track_index.get(&track) {
@@ -308,6 +333,7 @@ impl Core {
                 let expected = self.tracks.get(media.index as usize).is_some_and(|t| {
                     t.key == media.track
                         && t.generation == media.generation
+                        && t.subscription == media.subscription
                         && t.source == (Source::Remote { worker: from })
                 });
                 if expected {
@@ -357,11 +383,15 @@ impl Core {
     fn note_subscription(
         &mut self,
         now: Instant,
-        from: WorkerId,
         key: TrackKey,
-        index: u32,
+        subscriber: RemoteSubscriber,
         on: bool,
     ) {
+        let RemoteSubscriber {
+            worker: from,
+            index,
+            subscription,
+        } = subscriber;
         let track_index = match (on, self.track_index.get(&key)) {
             (_, Some(&track)) => track,
             (true, None) => self.track(key),
@@ -374,15 +404,13 @@ impl Core {
             .remote_subscribers
             .retain(|s| !(s.worker == from && (on || s.index == index)));
         if on {
-            track.remote_subscribers.push(RemoteSubscriber {
-                worker: from,
-                index,
-            });
+            track.remote_subscribers.push(subscriber);
             let generation = track.generation;
             let segment = SegmentMessage {
                 index,
                 track: key,
                 generation,
+                subscription,
                 encodings: track.cached(),
             };
             self.send(from, MeshMessage::Segment(Box::new(segment)));
@@ -391,6 +419,7 @@ impl Core {
                     index,
                     track: key,
                     generation,
+                    subscription,
                     encoding: 0,
                     packet,
                 };

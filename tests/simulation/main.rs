@@ -17,4 +17,5 @@ mod restarts;
 mod rollover;
 mod rooms;
 mod steps;
+mod voices;
 mod workers;

@@ -19,6 +19,8 @@ struct Stream {
 pub struct Nonces {
     rtp: HashMap<(SocketAddr, u32), Stream>,
     rtcp: HashMap<(SocketAddr, u32, u32), u64>,
+    /// RTP datagrams that were sent once more, by client and SSRC.
+    repeats: HashMap<(SocketAddr, u32), u64>,
 }
 
 impl Nonces {
@@ -62,11 +64,22 @@ impl Nonces {
         .min_by_key(|index| index.abs_diff(stream.highest))
         .expect("one");
         stream.highest = stream.highest.max(index);
-        let before = *stream.seen.entry(index).or_insert(hash);
-        assert!(
-            before == hash,
-            "index {index} of {ssrc:#x} to {to} sealed again for another packet"
-        );
+        if let Some(before) = stream.seen.insert(index, hash) {
+            assert!(
+                before == hash,
+                "index {index} of {ssrc:#x} to {to} sealed again for another packet"
+            );
+            *self.repeats.entry((to, ssrc)).or_default() += 1;
+        }
+    }
+
+    /// RTP datagrams to `to` that were the same as one before.
+    pub fn repeats(&self, to: SocketAddr) -> u64 {
+        let repeats = self
+            .repeats
+            .iter()
+            .filter(|((address, _), _)| *address == to);
+        repeats.map(|(_, count)| count).sum()
     }
 
     /// The highest index of any SSRC to `to`.

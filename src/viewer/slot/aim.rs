@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use super::{Layers, Selection, Slot, Starved};
 use crate::codec::Cell;
 use crate::control::messages::SlotSnapshot;
-use crate::room::{Rung, Track};
+use crate::room::encoding::LINE_BREAK;
+use crate::room::{Packet, Rung, Track};
 use crate::units::{Bitrate, MediaKind};
 use crate::viewer::allocate::{Request, Step, steps};
 use crate::viewer::formats::match_formats;
@@ -121,6 +122,26 @@ impl Slot {
         let fits = |step: &&Step| budget.is_none_or(|budget| step.cost <= budget);
         let step = steps.iter().rev().find(fits).or(steps.first())?;
         rungs.get(usize::from(step.rung)).copied()
+    }
+
+    /// The number that follows the newest packet of `source` that was sent.
+    pub fn sent_of(&self, source: SourceId) -> Option<u64> {
+        self.line.sent_of(source)
+    }
+
+    /// The slot is to begin with a voice of which the viewer has everything
+    /// below this number: it came before, in this slot or in another one.
+    pub fn begin_behind(&mut self, known: Option<(SourceId, u64)>) {
+        self.known = known;
+    }
+
+    /// The viewer has this packet already.
+    #[inline]
+    pub(super) fn knows(&self, source: SourceId, packet: &Packet) -> bool {
+        self.known.is_some_and(|(of, end)| {
+            // A publisher that counts anew from far below begins another line.
+            of == source && packet.seq < end && end - packet.seq < LINE_BREAK
+        })
     }
 
     /// Leaves its track for another one, to begin with `rung` at its next entry frame.
