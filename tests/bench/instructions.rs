@@ -2,8 +2,8 @@
 //! as on a quiet one, so that a test can fail by them.
 //!
 //! ```text
-//! cargo bench --bench instructions              # compare with tests/bench/instructions.txt
-//! cargo bench --bench instructions -- --write   # write it anew
+//! tests/bench/cost            # compare with tests/bench/instructions.txt
+//! tests/bench/cost --write    # write it anew
 //! ```
 //!
 //! A real worker core forwards to viewers that made real handshakes; only the
@@ -172,7 +172,7 @@ fn judge(figures: &BTreeMap<String, f64>, known: &BTreeMap<String, f64>) -> Exit
     println!("{passed} passed, {failed} failed");
     if failed > 0 {
         println!(
-            "If the cost is meant: cargo bench --bench instructions -- --write, and say why in the commit."
+            "If the cost is meant: tests/bench/cost --write, and say why in the commit."
         );
         return ExitCode::FAILURE;
     }
