@@ -171,9 +171,7 @@ fn judge(figures: &BTreeMap<String, f64>, known: &BTreeMap<String, f64>) -> Exit
     }
     println!("{passed} passed, {failed} failed");
     if failed > 0 {
-        println!(
-            "If the cost is meant: tests/bench/cost --write, and say why in the commit."
-        );
+        println!("If the cost is meant: tests/bench/cost --write, and say why in the commit.");
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
