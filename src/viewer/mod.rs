@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::control::messages::{InactiveReason, ViewTarget};
-use crate::peer::congestion::Congestion;
+use crate::peer::congestion::{Carries, Congestion};
 use crate::peer::egress::Egress;
 use crate::units::{Bitrate, MediaKind, ParticipantId};
 use pace::Pacer;
@@ -119,6 +119,20 @@ impl Viewer {
     #[inline]
     pub fn told_of_wait(&self) -> bool {
         matches!(self.told, Some(Err(InactiveReason::Keyframe { .. })))
+    }
+
+    /// What it is sent at present.
+    pub fn carries(&self) -> Carries {
+        let mut carries = Carries::Sound;
+        for slot in self.slots.iter().filter(|s| s.kind == MediaKind::Video) {
+            if slot.selection.current().is_some() {
+                return Carries::Pictures;
+            }
+            if slot.paused || slot.selection.awaited().is_some() {
+                carries = Carries::Soon;
+            }
+        }
+        carries
     }
 
     /// What its path carries for each picture, at least.

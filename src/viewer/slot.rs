@@ -198,6 +198,8 @@ pub struct Slot {
     alone_until: Option<u64>,
     formats: Vec<Option<OutgoingFormat>>,
     formats_epoch: Option<u32>,
+    /// What the viewer asks for goes out as the same datagram once more.
+    resends: bool,
     rtx_sequence: u64,
     repairs: RepairBudget,
 }
@@ -247,6 +249,7 @@ impl Slot {
             alone_until: None,
             formats: Vec::new(),
             formats_epoch: None,
+            resends: ssrcs.rtx.is_none() && section.codecs.iter().any(|c| c.feedback.nack),
             rtx_sequence: u64::from(seeds.rtx_sequence & 0x7fff),
             repairs: RepairBudget::default(),
         }
@@ -454,9 +457,10 @@ impl Slot {
         i64::from(taken.wrapping_sub(self.packets) as i32)
     }
 
-    /// Builds the header of the next packet. Slots without RTX leave out
-    /// what changes with each sending, so that a plain resend is the same datagram
-    /// bit for bit: a nonce must never seal two different ones (RFC 7714 §8).
+    /// Builds the header of the next packet. Slots that are asked for repairs
+    /// without RTX leave out what changes with each sending, so that a plain resend is the same
+    /// datagram bit for bit: a nonce must never seal two different ones (RFC 7714 §8).
+    /// Browsers ask for no sound, so that theirs is numbered like their pictures.
     #[inline]
     fn header(
         &self,
@@ -467,7 +471,6 @@ impl Slot {
         sequence: u16,
         timestamp: u32,
     ) -> OutgoingHeader<'static> {
-        let repeatable = self.ssrcs.rtx.is_none();
         OutgoingHeader {
             payload_type,
             marker,
@@ -477,9 +480,9 @@ impl Slot {
             padding: false,
             dependency: None,
             mid: None,
-            abs_send_time: (!repeatable && self.ids.has_abs_send_time())
+            abs_send_time: (!self.resends && self.ids.has_abs_send_time())
                 .then(|| egress.abs_send_time(out)),
-            transport_sequence: (!repeatable && self.ids.has_transport_cc())
+            transport_sequence: (!self.resends && self.ids.has_transport_cc())
                 .then(|| egress.next_transport_sequence()),
         }
     }

@@ -7,13 +7,13 @@ use super::backlog::Starving;
 use super::core::Core;
 use super::session::{Media, Session};
 use crate::control::messages::{Event, InactiveReason};
-use crate::peer::congestion::Micros;
 use crate::peer::congestion::reports::Report;
+use crate::peer::congestion::{Carries, Micros};
 use crate::peer::egress::{Outlet, SendError};
 use crate::peer::rtcp::{self, NtpTime, RtcpWriter, SenderInfo, round_trip};
 use crate::telemetry::DropReason;
 use crate::units::MediaKind;
-use crate::viewer::allocate::allocate;
+use crate::viewer::allocate::{Request, allocate};
 use crate::viewer::repair::Denied;
 use crate::viewer::slot::{Repaired, Starved};
 use crate::viewer::{REPORT_INTERVAL, Viewer};
@@ -64,6 +64,12 @@ impl Core {
             {
                 requests.push(((at, index), slot.request(track, now)));
             }
+        }
+        let picture = |r: &Request| r.kind == MediaKind::Video && !r.steps.is_empty();
+        if viewer.carries() == Carries::Sound && requests.iter().any(|(_, r)| picture(r)) {
+            let micros = self.config.clock.micros(now);
+            viewer.congestion.set_carries(micros, Carries::Soon);
+            viewer.estimate = viewer.congestion.estimate();
         }
         let plan = allocate(viewer.estimate, requests.iter().map(|(_, r)| r));
         viewer.allocated_for = viewer.estimate;
@@ -222,6 +228,7 @@ impl Core {
                 }
                 Ok(rtcp::Packet::Twcc(feedback)) => {
                     viewer.congestion.set_target(viewer.probe_target);
+                    viewer.congestion.set_carries(micros, viewer.carries());
                     viewer
                         .congestion
                         .on_twcc(micros, &feedback, &mut egress.log);

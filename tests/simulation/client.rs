@@ -32,6 +32,8 @@ pub struct Received {
     pub from: Option<u8>,
     /// The viewer's section.
     pub mid: Mid,
+    /// Transport-wide sequence number.
+    pub transport: Option<u16>,
 }
 
 /// What a publisher sends.
@@ -51,6 +53,7 @@ pub struct Plan {
     /// Packets a frame of each layer, where they differ from `packets_per_frame`.
     pub layer_packets: Vec<u16>,
     pub audio: bool,
+    pub video: bool,
     /// Tells this publisher's packets from others'.
     pub tag: u8,
     /// When it speaks and how loud in dBov; `None`: its packets carry no levels.
@@ -69,6 +72,7 @@ impl Default for Plan {
             layers: Vec::new(),
             layer_packets: Vec::new(),
             audio: true,
+            video: true,
             tag: 0,
             speech: None,
         }
@@ -148,10 +152,12 @@ impl Client {
             simulcast
         });
         let with_audio = publish.as_ref().is_none_or(|p| p.audio);
+        let with_video = publish.as_ref().is_none_or(|p| p.video);
         let mut api = rtc.sdp_api();
         let audio =
             with_audio.then(|| api.add_media(MediaKind::Audio, direction, None, None, None));
-        let video = Some(api.add_media(MediaKind::Video, direction, None, None, simulcast));
+        let video =
+            with_video.then(|| api.add_media(MediaKind::Video, direction, None, None, simulcast));
         let mut videos: Vec<Mid> = video.into_iter().collect();
         for _ in 1..sections.0 {
             api.add_media(MediaKind::Audio, direction, None, None, None);
@@ -324,6 +330,7 @@ impl Client {
                 self.received.push(Received {
                     from,
                     mid,
+                    transport: packet.header.ext_vals.transport_cc,
                     captured,
                     audio_number: number.filter(|_| !video),
                     at: now,

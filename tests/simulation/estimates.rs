@@ -1,12 +1,13 @@
 //! What the server thinks that viewers' paths carry, through whole calls: the
 //! viewers are str0m's, which write transport-wide feedback of their own.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use weir::control::messages::ViewTarget;
 use weir::units::ParticipantId;
 
-use crate::checks::{continuous, over_seeds, video};
+use crate::checks::{audio, continuous, over_seeds, video};
 use crate::client::Plan;
 use crate::link::Conditions;
 use crate::world::{ClientId, World};
@@ -120,4 +121,73 @@ fn viewers_on_different_paths_do_not_touch_each_other() {
             continuous(&video(world.client(good)), 0);
         },
     );
+}
+
+/// A microphone alone: about 50 packets of 150 bytes a second.
+fn microphone() -> Plan {
+    Plan {
+        video: false,
+        ..Plan::default()
+    }
+}
+
+#[test]
+fn sound_has_transport_wide_numbers_of_the_same_line_as_pictures() {
+    over_seeds("sound_has_transport_wide_numbers", 2, |seed| {
+        let mut world = World::new(seed, 1);
+        world.publish(0, 1, 1, Plan::default());
+        let viewer = world.view(0, 1, ALICE);
+        world.run(Duration::from_secs(4));
+        let client = world.client(viewer);
+        let numbers = |packets: &[&crate::client::Received]| -> BTreeSet<u16> {
+            let numbers = packets.iter().map(|p| p.transport.expect("a number"));
+            numbers.collect()
+        };
+        let (sound, pictures) = (audio(client), video(client));
+        let (heard, seen) = (numbers(&sound), numbers(&pictures));
+        assert!(heard.is_disjoint(&seen));
+        assert_eq!(heard.len() + seen.len(), sound.len() + pictures.len());
+    });
+}
+
+#[test]
+fn a_listener_has_an_estimate_which_does_not_hold_pictures_back() {
+    over_seeds("a_listener_has_an_estimate", 3, |seed| {
+        let mut world = World::new(seed, 1);
+        world.publish(0, 1, 1, microphone());
+        let viewer = world.view(0, 1, ALICE);
+        world.run(Duration::from_secs(6));
+        // What arrives, and as much again as half of it.
+        let heard = mean(&watch(&mut world, viewer, 2));
+        assert!((60e3..140e3).contains(&heard), "{heard} of sound");
+        // The camera is turned on: its pictures come at full rate at once.
+        world.publish(0, 1, 1, Plan::default());
+        world.run(Duration::from_millis(1500));
+        let begun = video(world.client(viewer)).first().map(|p| p.at);
+        world.run(Duration::from_secs(3));
+        let begun = begun.expect("pictures");
+        let pictures = video(world.client(viewer));
+        continuous(&pictures, 0);
+        let second = pictures
+            .iter()
+            .filter(|p| p.at < begun + Duration::from_secs(1));
+        assert!(second.count() >= 114, "30 pictures of 4 packets");
+        let wide = estimate(&mut world, viewer).expect("known");
+        assert!(wide > MEDIA, "{wide}");
+    });
+}
+
+#[test]
+fn a_listener_on_a_path_that_is_too_narrow_for_sound_is_told_so() {
+    over_seeds("a_listener_on_a_path_that_is_too_narrow", 3, |seed| {
+        let mut world = World::new(seed, 1);
+        world.publish(0, 1, 1, microphone());
+        let viewer = world.view(0, 1, ALICE);
+        world.run(Duration::from_secs(6));
+        let wide = mean(&watch(&mut world, viewer, 1));
+        world.down[viewer.0].conditions = limited(30_000);
+        world.run(Duration::from_secs(4));
+        let narrow = mean(&watch(&mut world, viewer, 2));
+        assert!(narrow < 0.7 * wide, "{narrow} of 30 kb/s, {wide} before");
+    });
 }

@@ -35,6 +35,19 @@ pub const MIN_RATE: f64 = 30_000.0;
 /// No estimate is higher; no browser sends more to one viewer.
 pub const MAX_RATE: f64 = 60_000_000.0;
 
+/// What a viewer is sent. Sound alone tells that a path carries so much and no more than
+/// that, and there is nothing that a train could be made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Carries {
+    /// Sound alone, and there is no picture to be sent.
+    Sound,
+    /// Sound alone, and a picture is about to begin.
+    Soon,
+    /// Pictures.
+    #[default]
+    Pictures,
+}
+
 /// See the module's description.
 #[derive(Debug, Default)]
 pub struct Congestion {
@@ -43,6 +56,7 @@ pub struct Congestion {
     reports: Reports,
     rtt: Option<Micros>,
     target: Option<f64>,
+    carries: Carries,
     /// Set from outside, in place of all feedback.
     pinned: Option<Option<Bitrate>>,
 }
@@ -55,7 +69,7 @@ impl Congestion {
         }
         let rate = match &self.transport {
             // A viewer that tells a limit of its own beside it means it.
-            Some(transport) => [transport.estimate(), self.reports.own()]
+            Some(transport) => [transport.estimate(self.carries), self.reports.own()]
                 .into_iter()
                 .flatten()
                 .reduce(f64::min),
@@ -74,10 +88,21 @@ impl Congestion {
         self.target = target.map(|t| (t.0 as f64).min(MAX_RATE));
     }
 
+    /// Notes what the viewer is sent from now on.
+    pub fn set_carries(&mut self, now: Micros, carries: Carries) {
+        let before = std::mem::replace(&mut self.carries, carries);
+        if before == Carries::Sound
+            && carries != Carries::Sound
+            && let Some(transport) = &mut self.transport
+        {
+            transport.forget_sound(now);
+        }
+    }
+
     /// Takes transport-wide feedback, and begins a probe when one is due.
     pub fn on_twcc(&mut self, now: Micros, feedback: &Twcc<'_>, log: &mut SentLog) {
         let transport = self.transport.get_or_insert_default();
-        transport.feedback(now, feedback, log, self.target);
+        transport.feedback(now, feedback, log, self.target, self.carries);
     }
 
     /// Takes the viewer's own estimate.

@@ -8,7 +8,7 @@ use super::queue::QueueDelay;
 use super::rate::{RateControl, Signals, Step};
 use super::sent::{Logged, NO_PROBE, SentLog};
 use super::trendline::{Trendline, Usage};
-use super::{MAX_RATE, Micros};
+use super::{Carries, MAX_RATE, Micros};
 use crate::peer::rtcp::Twcc;
 
 /// Feedback tells of no more packets than this: a log holds no more.
@@ -32,6 +32,10 @@ const FIRST_SHARE: f64 = 0.9;
 
 /// Without a probe the path is trusted with this much more than what arrives.
 const UNPROBED: f64 = 1.5;
+
+/// What was found while there was sound alone says nothing of pictures this
+/// long after the path was last congested.
+const SOUND_COUNTS: Micros = 10_000_000;
 
 /// Less than this share of the estimate is sent: the application limits itself.
 const LIMITED: f64 = 0.7;
@@ -59,6 +63,8 @@ pub(super) struct Transport {
     since: Option<Micros>,
     /// The estimate comes from a measurement.
     known: bool,
+    /// And that while pictures were sent.
+    seen: bool,
     /// What trains found before it was known.
     found: f64,
     /// Before it was known: packets that arrived, the least and the newest delay.
@@ -81,6 +87,7 @@ impl Default for Transport {
             reference: None,
             since: None,
             known: false,
+            seen: false,
             found: 0.0,
             first: (0, Micros::MAX, 0),
             congested: None,
@@ -90,12 +97,28 @@ impl Default for Transport {
 }
 
 impl Transport {
-    /// Bits per second, once known.
-    pub(super) fn estimate(&self) -> Option<f64> {
+    /// Bits per second, once known; where there is sound alone, what that
+    /// shows at least.
+    pub(super) fn estimate(&self, carries: Carries) -> Option<f64> {
+        if !self.known && carries == Carries::Sound {
+            let arrives = self.arrivals.over(ACKNOWLEDGED)?;
+            return Some(UNPROBED * arrives);
+        }
         self.known.then(|| {
             let rate = self.rate.rate();
             self.loss.bound().map_or(rate, |bound| bound.min(rate))
         })
+    }
+
+    /// Pictures are to follow upon sound: they need not begin with what sound has
+    /// found, unless the path was too little even for that just now.
+    pub(super) fn forget_sound(&mut self, now: Micros) {
+        let lately = self.congested.is_some_and(|at| now - at < SOUND_COUNTS);
+        if !self.seen && !lately {
+            self.known = false;
+            self.rate = RateControl::new(MAX_RATE);
+            self.loss = LossControl::default();
+        }
     }
 
     pub(super) fn padding_due(&mut self, now: Micros, log: &mut SentLog) -> usize {
@@ -110,8 +133,12 @@ impl Transport {
         feedback: &Twcc<'_>,
         log: &mut SentLog,
         target: Option<f64>,
+        carries: Carries,
     ) {
-        self.since.get_or_insert(now);
+        let pictures = carries == Carries::Pictures;
+        if pictures {
+            self.since.get_or_insert(now);
+        }
         let mut arrival = self.unwrap(feedback.reference_time);
         let mut newest = None;
         for (sequence, delta) in feedback.statuses().take(STATUSES) {
@@ -123,7 +150,7 @@ impl Transport {
                 continue;
             };
             newest = newest.max(Some(packet.sent));
-            self.packet(&packet, arrived, now);
+            self.packet(&packet, arrived, now, pictures);
         }
         log.fit(now);
         let Some(newest) = newest else {
@@ -133,10 +160,16 @@ impl Transport {
         if let Some(found) = self.prober.found(now) {
             self.take(found);
         }
-        self.begin(now);
+        if pictures {
+            self.begin(now);
+            self.seen |= self.known;
+        }
+        if !pictures && !self.known {
+            return; // trains are made of pictures
+        }
         let situation = Situation {
             now,
-            estimate: self.estimate().unwrap_or(super::MIN_RATE),
+            estimate: self.estimate(carries).unwrap_or(super::MIN_RATE),
             known: self.known,
             target,
             congested: self.congested,
@@ -147,7 +180,7 @@ impl Transport {
         self.prober.consider(log, &situation);
     }
 
-    fn packet(&mut self, packet: &Logged, arrived: Option<Micros>, now: Micros) {
+    fn packet(&mut self, packet: &Logged, arrived: Option<Micros>, now: Micros, pictures: bool) {
         self.prober.reported(packet, arrived);
         let lost = match (arrived, packet.was_missing) {
             (None, _) => 1,
@@ -159,7 +192,7 @@ impl Transport {
             return;
         };
         self.arrivals.add(arrival, packet.size);
-        if !self.known {
+        if !self.known && pictures {
             let delay = arrival - packet.sent;
             self.first = (self.first.0 + 1, self.first.1.min(delay), delay);
         }

@@ -88,7 +88,9 @@ impl Slot {
                 self.rtx_sequence += 1;
                 (number, number >> 16, Some(seq as u16), rtx, rtx_pt)
             }
-            (None, _) if again.exact => (seq, seq >> 16, None, self.ssrcs.ssrc, again.pt),
+            (None, _) if again.exact && self.resends => {
+                (seq, seq >> 16, None, self.ssrcs.ssrc, again.pt)
+            }
             _ => return Repaired::Gone,
         };
         let mut header = self.header(

@@ -5,6 +5,7 @@ import time
 
 from harness.scenario import Env, scenario
 from harness.verdict import Wrong, judge_tone
+from harness.web import get_json
 
 from .common import CODECS
 
@@ -85,3 +86,31 @@ async def slots(env: Env) -> None:
     row.frames = min(decoded)
     if min(decoded) < 10:
         raise Wrong(f"decoded {decoded}")
+
+
+for viewer in ("chromium", "firefox"):
+
+    @scenario(f"sound alone: chromium -> {viewer}")
+    async def sound(env: Env, viewer: str = viewer) -> None:
+        page = await env.page("chromium")
+        await page.call("publish", {"id": "p", "url": env.whip, "soundOnly": True})
+        w = await env.page(viewer)
+        await w.call("watch", {"id": "w", "url": env.whep})
+        await asyncio.sleep(5)
+        row = env.row()
+        judge_tone(row, await w.call("tone", "w"), 440)
+        report = await w.call("report", "w")
+        heard = next(r for r in report["rtp"] if r["type"] == "inbound-rtp" and r["kind"] == "audio")
+        # The jitter buffer conceals a little at its start, then it plays what comes. (Firefox counts its start-up as delay.)
+        concealed = heard["concealedSamples"] / heard["totalSamplesReceived"]
+        buffered = 1000 * heard["jitterBufferDelay"] / max(1, heard["jitterBufferEmittedCount"])
+        if heard["packetsLost"] or concealed > 0.1 or viewer == "chromium" and buffered > 200 or heard["packetsReceived"] < 200:
+            row.faults.append(f"{heard['packetsReceived']} packets, {heard['packetsLost']} lost, {concealed:.3f} concealed, {buffered:.0f} ms buffered")
+        row.codec = f"{concealed:.3f}/{buffered:.0f}ms"
+        rooms = (await get_json(f"{env.server.http}/api/rooms"))["rooms"]
+        room = next(r for r in rooms if r["name"] == env.room)
+        # It is told by transport-wide feedback, about one and a half times what arrives.
+        estimate = room["viewing"][0].get("estimate")
+        if not estimate or not 20_000 < estimate < 400_000:
+            row.faults.append(f"estimate {estimate}")
+        env.check(row)

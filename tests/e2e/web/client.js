@@ -62,7 +62,7 @@ function prefer(transceiver, kind, codec) {
   transceiver.setCodecPreferences([...chosen, ...helpers]);
 }
 
-/** Publishes the pattern and a tone. Options: id, url, codec {mime, fmtp}, width, height, fps, hz, first, bitrate. */
+/** Publishes the pattern and a tone. Options: id, url, codec {mime, fmtp}, width, height, fps, hz, first, bitrate, soundOnly. */
 async function publish(options) {
   const { id, url, width = 640, height = 360, fps = 20, hz = 440, first = 0, bitrate = 900000 } = options;
   const canvas = document.createElement("canvas");
@@ -91,10 +91,11 @@ async function publish(options) {
   clients.set(id, client);
   const at = pc.addTransceiver(sink.stream.getAudioTracks()[0], { direction: "sendonly", streams: [stream] });
   const encodings = options.layers ?? [{ maxBitrate: bitrate }];
-  const vt = pc.addTransceiver(video, { direction: "sendonly", streams: [stream], sendEncodings: encodings });
-  prefer(vt, "video", options.codec);
+  const vt = options.soundOnly ? null : pc.addTransceiver(video, { direction: "sendonly", streams: [stream], sendEncodings: encodings });
+  if (vt) prefer(vt, "video", options.codec);
   prefer(at, "audio", options.audioCodec);
   await exchange(client, url, options);
+  if (!vt) return { session: client.session };
   const parameters = vt.sender.getParameters();
   parameters.degradationPreference = "maintain-resolution";
   await vt.sender.setParameters(parameters).catch(() => {});
