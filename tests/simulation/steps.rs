@@ -129,7 +129,7 @@ fn layers_follow_the_steps_of_a_viewers_path() {
                 "{share} of the best layer: {first} {narrow} {last}"
             );
         }
-        assert!(back <= 8.0, "{back} s to the top layer");
+        assert!(back <= 6.5, "{back} s to the top layer");
         assert!(p95 < 150, "{p95} ms in the queue");
         assert!(lost < 0.005, "{lost} of audio");
         assert!(

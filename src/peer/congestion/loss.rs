@@ -145,6 +145,12 @@ impl LossControl {
         if packets > 0.0 { lost / packets } else { 0.0 }
     }
 
+    /// The share lost in the newest observation.
+    pub fn newest(&self) -> f64 {
+        let newest = self.observations[0];
+        newest.lost / newest.packets.max(1.0)
+    }
+
     /// A measurement proved this rate.
     pub fn set(&mut self, rate: f64) {
         if self.limits && rate > self.bound {

@@ -39,11 +39,28 @@ const SURGE: (Micros, Micros) = (45_000, 25_000);
 /// A queue this long that just stays is drained, once in this time.
 const STANDING: (Micros, Micros) = (70_000, 1_000_000);
 
+/// So much after a decrease to this share a queue of ours is shorter than it was
+/// at most, and falls. One that is not, and is at least this long, is made by
+/// others: then less of ours drains nothing, and only gives the path away.
+const REACTED: Micros = 1_000_000;
+const TRIED: f64 = 0.85;
+const FALLS: Micros = 5_000;
+const FOREIGN: Micros = 30_000;
+
+/// Where others make the queue, loss is the only sign of too much, for this long
+/// after it was seen, once in this time; growth is as quick as theirs. Beside a
+/// queue of this length loss is a sign in any case.
+const SHARED: Micros = 10_000_000;
+const LOST: f64 = 0.02;
+const LOST_AGAIN: Micros = 2_000_000;
+const LOST_QUEUE: Micros = 25_000;
+
 /// The queue counts as drained below this.
 const DRAINED: Micros = 12_000;
 
-/// Share of the known capacity that is gone back to once the queue is drained.
-const RESUME: f64 = 0.96;
+/// Share of the known capacity that is gone back to once the queue is drained:
+/// the rest is what flows that share a path become alike by.
+const RESUME: f64 = 0.90;
 
 /// What feedback showed.
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,6 +77,8 @@ pub struct Signals {
     pub arriving: Option<f64>,
     /// Bits per second that arrived over half a second.
     pub acknowledged: Option<f64>,
+    /// Share lost of late, 0 to 1.
+    pub lost: f64,
     /// Round trip.
     pub rtt: Micros,
     /// Growth up to here needs no proof, where nothing can be sent to prove it.
@@ -75,8 +94,20 @@ pub enum Step {
     Congested,
     /// The rate stays or grows.
     Clear,
-    /// The queue does not get shorter when less is sent: it is not ours.
+    /// The queue does not get shorter when less is sent: it is not ours, and the
+    /// rate is what it was.
     Foreign,
+}
+
+/// Decreases whose effect is awaited.
+#[derive(Debug, Clone, Copy)]
+struct Trial {
+    /// The first of them.
+    since: Micros,
+    /// The longest queue from there on.
+    most: Micros,
+    /// What arrived before.
+    rate: f64,
 }
 
 /// See the module's description.
@@ -88,8 +119,10 @@ pub struct RateControl {
     decreased: Option<Micros>,
     /// To go back to once the queue is drained.
     resume: Option<f64>,
-    /// The standing queue at the last decrease because of it.
-    standing: Option<Micros>,
+    /// Decreases whose effect on the queue is awaited.
+    trial: Option<Trial>,
+    /// When a queue was seen that others make.
+    shared: Option<Micros>,
 }
 
 impl RateControl {
@@ -101,7 +134,8 @@ impl RateControl {
             updated: None,
             decreased: None,
             resume: None,
-            standing: None,
+            trial: None,
+            shared: None,
         }
     }
 
@@ -113,6 +147,12 @@ impl RateControl {
     /// The last decrease.
     pub fn decreased(&self) -> Option<Micros> {
         self.decreased
+    }
+
+    /// What the path took when it was last full, at least and at most; `None`
+    /// when that is not known or it carried more since.
+    pub fn full(&self) -> Option<(f64, f64)> {
+        Some((self.capacity.lower()?, self.capacity.upper()?))
     }
 
     /// A measurement proved this rate.
@@ -131,20 +171,20 @@ impl RateControl {
         let trend = signals.usage == Usage::Over && queue >= CONFIRMED;
         let surge = queue >= SURGE.0 && signals.rise >= SURGE.1;
         let mut congested = trend || surge;
-        let recently = |time| self.decreased.is_some_and(|at| now - at < time);
-        if !congested && queue >= STANDING.0 && !recently(STANDING.1) {
-            if self.standing.is_some_and(|before| queue > before * 7 / 8) {
-                self.standing = None;
-                return Step::Foreign;
-            }
-            self.standing = Some(queue);
-            congested = true;
-        }
-        if queue < STANDING.0 / 2 {
-            self.standing = None;
+        let decreased = self.decreased;
+        let recently = |time| decreased.is_some_and(|at| now - at < time);
+        congested |= queue >= STANDING.0 && !recently(STANDING.1);
+        let shared = self.shared(now);
+        congested |=
+            signals.lost > LOST && (queue >= LOST_QUEUE || shared && !recently(LOST_AGAIN));
+        if self.foreign(signals) {
+            return Step::Foreign;
         }
         if congested {
-            if recently(signals.rtt.clamp(100_000, 400_000)) {
+            // The last decrease shows a round trip and a response later; where
+            // the queue gets shorter already, none is needed.
+            let response = (signals.rtt + RESPONSE).clamp(100_000, 500_000);
+            if recently(response) || signals.rise < 0 && queue < STANDING.0 {
                 return Step::Congested;
             }
             return self.decrease(signals);
@@ -160,6 +200,35 @@ impl RateControl {
         Step::Clear
     }
 
+    /// Others made the path's queue not long ago.
+    fn shared(&self, now: Micros) -> bool {
+        self.shared.is_some_and(|at| now - at < SHARED)
+    }
+
+    /// Whether decreases had no effect on the queue; then they are taken back.
+    fn foreign(&mut self, signals: &Signals) -> bool {
+        let &Signals { now, queue, .. } = signals;
+        let Some(trial) = &mut self.trial else {
+            return false;
+        };
+        trial.most = trial.most.max(queue);
+        let Trial { since, most, rate } = *trial;
+        if queue <= most * 5 / 8 {
+            self.trial = None; // it gets shorter
+            return false;
+        }
+        let tried = self.rate <= TRIED * rate;
+        let reacts = signals.rise <= -FALLS || queue < most * 3 / 4;
+        if !tried || now - since < signals.rtt + REACTED || reacts || queue < FOREIGN {
+            return false;
+        }
+        self.trial = None;
+        self.resume = None;
+        self.shared = Some(now);
+        self.rate = self.rate.max(rate);
+        true
+    }
+
     fn decrease(&mut self, signals: &Signals) -> Step {
         let Some(arriving) = signals.arriving.or(signals.acknowledged) else {
             return Step::Congested;
@@ -171,6 +240,11 @@ impl RateControl {
         let left = (1.0 - signals.queue as f64 / DRAIN).clamp(BACK_OFF.0, BACK_OFF.1);
         let target = (left * arriving).clamp(MIN_RATE, MAX_RATE);
         self.decreased = Some(signals.now);
+        self.trial.get_or_insert(Trial {
+            since: signals.now,
+            most: signals.queue,
+            rate: arriving.min(self.rate),
+        });
         self.resume = Some(RESUME * arriving).filter(|resume| *resume < self.rate);
         if target < self.rate {
             self.rate = target;
@@ -202,6 +276,7 @@ impl RateControl {
         }
         let seconds = (elapsed as f64 / 1e6).clamp(0.0, 1.0);
         let near = self.capacity.lower().is_some_and(|lower| self.rate > lower);
+        let near = near && !self.shared(signals.now);
         let grown = if near {
             let response = (signals.rtt + RESPONSE) as f64 / 1e6;
             self.rate + (PACKET_BITS / response).max(LEAST_GROWTH) * seconds
@@ -298,26 +373,84 @@ mod tests {
         };
         control.update(&drained(1));
         let back = control.rate();
-        assert!((0.93e6..0.98e6).contains(&back), "{back}");
-        for step in 2..12 {
-            control.update(&Signals {
-                acknowledged: Some(0.95e6),
-                ..drained(step)
-            });
-        }
-        let grown = control.rate() - back;
-        assert!((40e3..60e3).contains(&grown), "{grown} a second");
+        assert!((0.87e6..0.93e6).contains(&back), "{back}");
+        let mut second = |first| {
+            let before = control.rate();
+            for step in first..first + 10 {
+                control.update(&Signals {
+                    acknowledged: Some(0.9e6),
+                    ..drained(step)
+                });
+            }
+            control.rate() - before
+        };
+        let grown = second(2);
+        assert!((50e3..80e3).contains(&grown), "{grown} below what it took");
+        let grown = second(12);
+        assert!((40e3..60e3).contains(&grown), "{grown} near it");
     }
 
     #[test]
     fn a_queue_that_does_not_react_is_not_ours() {
         let mut control = RateControl::new(1e6);
         let standing = |now| Signals {
-            queue: 90_000,
+            queue: 120_000,
             ..signals(now, 1e6)
         };
         assert_eq!(control.update(&standing(0)), Step::Decreased);
         assert_eq!(control.update(&standing(500_000)), Step::Clear);
+        assert!(control.rate() < 0.95e6);
         assert_eq!(control.update(&standing(1_100_000)), Step::Foreign);
+        assert_eq!(control.rate(), 1e6, "given back");
+        // From here on loss says what delay can not.
+        let loss = |now, lost| Signals {
+            lost,
+            ..signals(now, 1e6)
+        };
+        assert_eq!(control.update(&loss(2_200_000, 0.01)), Step::Clear);
+        assert_eq!(control.update(&loss(2_300_000, 0.03)), Step::Decreased);
+        assert_eq!(
+            control.update(&loss(1_600_000, 0.03)),
+            Step::Clear,
+            "at once"
+        );
+        assert_eq!(
+            control.update(&loss(20_000_000, 0.03)),
+            Step::Clear,
+            "later"
+        );
+    }
+
+    #[test]
+    fn a_queue_that_gets_shorter_is_ours() {
+        let mut control = RateControl::new(1e6);
+        let mut lengths = Vec::new();
+        for step in 0..30 {
+            let queue = 90_000 - 4_000 * step;
+            let signals = Signals {
+                queue: queue.max(0),
+                rise: -8_000,
+                ..signals(step * STEP, 1e6)
+            };
+            lengths.push(control.update(&signals));
+        }
+        assert!(!lengths.contains(&Step::Foreign), "{lengths:?}");
+    }
+
+    #[test]
+    fn loss_beside_a_queue_is_congestion() {
+        for (queue, lost, step) in [
+            (30_000, 0.03, Step::Decreased),
+            (30_000, 0.01, Step::Clear),
+            (10_000, 0.03, Step::Clear),
+        ] {
+            let mut control = RateControl::new(1e6);
+            let signals = Signals {
+                queue,
+                lost,
+                ..signals(0, 1e6)
+            };
+            assert_eq!(control.update(&signals), step, "{queue} {lost}");
+        }
     }
 }

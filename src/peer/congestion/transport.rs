@@ -40,6 +40,9 @@ const SOUND_COUNTS: Micros = 10_000_000;
 /// Less than this share of the estimate is sent: the application limits itself.
 const LIMITED: f64 = 0.7;
 
+/// More than this share of the estimate arrives: media fills it.
+const FILLED: f64 = 0.8;
+
 /// Taken for the round trip until one is known, and the most that is believed.
 const DEFAULT_RTT: Micros = 200_000;
 const MOST_RTT: Micros = 2_000_000;
@@ -167,13 +170,19 @@ impl Transport {
         if !pictures && !self.known {
             return; // trains are made of pictures
         }
+        let estimate = self.estimate(carries).unwrap_or(super::MIN_RATE);
+        let arriving = self.arrivals.over(ARRIVING).unwrap_or(0.0);
+        let acknowledged = self.arrivals.over(ACKNOWLEDGED).unwrap_or(0.0);
         let situation = Situation {
             now,
-            estimate: self.estimate(carries).unwrap_or(super::MIN_RATE),
+            estimate,
             known: self.known,
+            filled: acknowledged >= FILLED * estimate,
+            full: self.rate.full(),
             target,
             congested: self.congested,
             queue: self.queue.delay(),
+            arriving,
             loss: self.loss.average(),
             rtt: self.rtt.unwrap_or(DEFAULT_RTT),
         };
@@ -215,6 +224,7 @@ impl Transport {
             usage: self.trendline.usage(),
             queue: self.queue.delay(),
             rise: self.queue.rise(),
+            lost: self.loss.newest(),
             arriving: self.arrivals.over(ARRIVING),
             acknowledged,
             rtt: self.rtt.unwrap_or(DEFAULT_RTT),

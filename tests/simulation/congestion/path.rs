@@ -3,10 +3,22 @@
 use std::time::{Duration, Instant};
 
 use super::flow::{Datagram, Flow};
+use super::rival::{Bulk, Constant};
 use crate::link::{Conditions, Link};
 
 /// The path at a time since the start.
 pub type Schedule = fn(seconds: f64) -> Conditions;
+
+/// Who shares the path.
+#[derive(Debug, Clone, Copy)]
+pub enum Rival {
+    /// Another flow of the same controller.
+    Same,
+    /// A bulk transfer over TCP.
+    Bulk,
+    /// A flow of so many bits per second.
+    Constant(f64),
+}
 
 #[derive(Debug, Clone)]
 pub struct Scenario {
@@ -16,7 +28,7 @@ pub struct Scenario {
     /// The most that media ever wants, bits per second.
     pub most: f64,
     /// A second flow joins at this second.
-    pub second: Option<u32>,
+    pub second: Option<(u32, Rival)>,
     /// The capacity steps up at this second: recovery is timed from here.
     pub recovers_from: Option<u32>,
 }
@@ -68,8 +80,12 @@ pub fn run(
             rate: None,
             ..link.conditions
         };
-        if scenario.second.is_some_and(|at| step == at * 1000) {
-            flows.push(make(now, scenario.most, seed + 100));
+        if let Some((_, rival)) = scenario.second.filter(|(at, _)| step == at * 1000) {
+            flows.push(match rival {
+                Rival::Same => make(now, scenario.most, seed + 100),
+                Rival::Bulk => Box::new(Bulk::new(now)),
+                Rival::Constant(rate) => Box::new(Constant::new(now, rate)),
+            });
         }
         let mut out = Vec::new();
         for (index, flow) in flows.iter_mut().enumerate() {
@@ -125,7 +141,7 @@ pub fn run(
     let total: f64 = (0..flows.len())
         .map(|flow| delivered((WARM_UP * 10.0) as usize, last, flow))
         .sum();
-    let fairness = scenario.second.map(|at| {
+    let fairness = scenario.second.map(|(at, _)| {
         let from = ((f64::from(at) + SETTLE) * 10.0) as usize;
         let (one, two) = (delivered(from, last, 0), delivered(from, last, 1));
         one / (one + two)

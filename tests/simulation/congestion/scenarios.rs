@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::path::Scenario;
+use super::path::{Rival, Scenario};
 use crate::link::Conditions;
 
 const MBIT: f64 = 1e6;
@@ -90,14 +90,37 @@ pub fn all() -> Vec<Scenario> {
         }),
         Scenario {
             seconds: 100,
-            second: Some(20),
+            second: Some((20, Rival::Same)),
             ..scenario("two flows, 3 Mb/s, rtt 50 ms", |_| path(steady(3.0), 25))
         },
         Scenario {
             seconds: 100,
-            second: Some(0),
+            second: Some((0, Rival::Same)),
             ..scenario("two flows from the start, 3 Mb/s", |_| {
                 path(steady(3.0), 50)
+            })
+        },
+        Scenario {
+            seconds: 100,
+            second: Some((20, Rival::Constant(1.5 * MBIT))),
+            ..scenario("beside 1.5 Mb/s constant, 3 Mb/s", |_| {
+                path(steady(3.0), 25)
+            })
+        },
+        Scenario {
+            seconds: 100,
+            second: Some((20, Rival::Bulk)),
+            ..scenario("beside TCP, 3 Mb/s, queue 100 ms", |_| Conditions {
+                queue: Duration::from_millis(100),
+                ..path(steady(3.0), 25)
+            })
+        },
+        Scenario {
+            seconds: 100,
+            second: Some((20, Rival::Bulk)),
+            ..scenario("beside TCP, 3 Mb/s, queue 300 ms", |_| Conditions {
+                queue: Duration::from_millis(300),
+                ..path(steady(3.0), 25)
             })
         },
     ]
