@@ -21,9 +21,9 @@ const AUDIO_HISTORY: usize = 128;
 const HISTORY_AGE: Duration = Duration::from_millis(2_500);
 const FEW: usize = 512;
 
-/// Packets of a segment: 10 s at 4 Mb/s in packets of 1200 bytes are 4200, and
+/// Packets of a segment, missing ones too: 10 s at 4 Mb/s in packets of 1200 bytes are 4200, and
 /// packets are smaller at the ends of pictures.
-const SEGMENT_PACKETS: usize = 8_192;
+const SEGMENT_PACKETS: u64 = 8_192;
 
 /// Bytes of a segment: a keyframe interval of 10 s at 4.8 Mb/s.
 pub const SEGMENT_BYTES: usize = 6 << 20;
@@ -39,8 +39,11 @@ pub const WORKER_BYTES: usize = 256 << 20;
 /// No share is smaller: a keyframe and a second of video behind it.
 const LEAST_BYTES: usize = 512 << 10;
 
-/// A packet this far ahead of the newest one is not on its line any more.
-const JUMP: u64 = super::encoding::LINE_BREAK;
+/// Where more than this is missing ahead of a packet, nobody asks for it and
+/// what came before is of no use any more: the ring starts over. A hole takes as
+/// much room as a packet, so larger ones would let a publisher that sends
+/// little fill the memory.
+const MAX_HOLE: u64 = 512;
 
 /// Packets let go of at a time: a long segment that ends must not hold the
 /// worker up for the time that freeing thousands of packets takes.
@@ -143,7 +146,7 @@ impl PacketRing {
     pub fn insert(&mut self, packet: Packet) {
         let seq = packet.seq;
         match self.end() {
-            Some(end) if seq >= end + JUMP => {
+            Some(end) if seq > end + MAX_HOLE => {
                 self.clear();
                 self.first = seq;
             }
@@ -155,7 +158,9 @@ impl PacketRing {
             self.packets.reserve(FIRST_CAPACITY);
         }
         let at = (seq - self.first) as usize;
+        let mut grown = 0;
         if at >= self.packets.len() {
+            grown = at + 1 - self.packets.len();
             self.packets.resize(at, None);
             self.packets.push_back(None);
             self.edge = Some((packet.arrival, packet.timestamp));
@@ -174,7 +179,8 @@ impl PacketRing {
             self.begin_segment(seq, timestamp, arrival);
         }
         self.bound_segment();
-        self.release();
+        // More than came, whatever that was: so it never grows for long.
+        self.release(grown + RELEASE);
     }
 
     fn begin_segment(&mut self, seq: u64, timestamp: u32, arrival: Instant) {
@@ -200,7 +206,8 @@ impl PacketRing {
             return;
         };
         let age = edge.saturating_duration_since(segment.arrival);
-        if segment.packets > SEGMENT_PACKETS
+        let span = self.end().unwrap_or(0).saturating_sub(segment.first);
+        if span > SEGMENT_PACKETS
             || segment.bytes > self.limits.segment_bytes
             || age > self.limits.segment_age
         {
@@ -208,10 +215,10 @@ impl PacketRing {
         }
     }
 
-    /// Lets go of what neither repairs nor joiners need any more.
-    fn release(&mut self) {
+    /// Lets go of what neither repairs nor joiners need any more, `most` slots of it.
+    fn release(&mut self, most: usize) {
         let Some((edge, _)) = self.edge else { return };
-        for _ in 0..RELEASE {
+        for _ in 0..most {
             if self.packets.is_empty() {
                 return;
             }

@@ -150,3 +150,37 @@ fn many_encodings_share_the_workers_memory() {
     ring.tend(edge, share(1_000_000));
     assert_eq!(ring.limits.segment_bytes, LEAST_BYTES);
 }
+
+#[test]
+fn holes_are_bounded() {
+    // The worst that one publisher can make it hold: a segment, what stood
+    // ahead of it, and the largest hole.
+    let most = SEGMENT_PACKETS as usize + VIDEO_HISTORY + 2 * MAX_HOLE as usize;
+    for hole in [1, 7, 100, MAX_HOLE - 1, MAX_HOLE, 2990] {
+        for keyframes in [1, 2, 50, 3000, u64::MAX] {
+            let mut ring = video();
+            let mut seq = 0;
+            for step in 0..20_000 {
+                // Now and then a dense stretch, which takes long to let go of.
+                seq += if step % 12_000 < 9000 { hole + 1 } else { 1 };
+                let mut packet = packet(seq, step);
+                packet.entry = u64::from(step) % keyframes == 0;
+                ring.insert(packet);
+                assert_eq!(ring.end(), Some(seq + 1));
+                let held = ring.packets.len();
+                assert!(held <= most, "{held} slots with holes of {hole}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_hole_that_nobody_repairs_starts_over() {
+    let mut ring = video();
+    fill(&mut ring, 0, 10, 30);
+    ring.insert(packet(40 + MAX_HOLE, 30_000));
+    assert!(ring.get(39).is_some(), "the largest hole is kept");
+    ring.insert(packet(42 + 2 * MAX_HOLE, 33_000));
+    assert_eq!(ring.segment(), None);
+    assert_eq!((ring.packets.len(), ring.bytes()), (1, 5));
+}
