@@ -43,7 +43,7 @@ pub fn packets(name: &str) -> Vec<Packet> {
 
 /// Every fixture of video: codec, size, and ticks from keyframe to keyframe
 /// where the encoder was told; 0 where only the first frame is one.
-pub const VIDEO: [(&str, Codec, (u16, u16), u32); 17] = [
+pub const VIDEO: [(&str, Codec, (u16, u16), u32); 18] = [
     ("h264-baseline", Codec::H264, (322, 182), 72_000),
     ("h264-bframes", Codec::H264, (640, 360), 45_000),
     ("h264-single-nal", Codec::H264, (320, 240), 45_000),
@@ -61,6 +61,7 @@ pub const VIDEO: [(&str, Codec, (u16, u16), u32); 17] = [
     ("av1", Codec::Av1, (322, 182), 72_000),
     ("chromium-av1-l1t3", Codec::Av1, (320, 180), 0),
     ("chromium-av1-l2t2", Codec::Av1, (640, 360), 0),
+    ("chromium-av1-l3t3", Codec::Av1, (1280, 720), 0),
 ];
 
 #[test]

@@ -56,6 +56,7 @@ fn told(name: &str, codec: Codec) -> (Grid, Vec<(FrameLayers, FrameLayers, Packe
 
 #[test]
 fn full_svc_of_chromium_is_nested_and_both_sources_agree() {
+    assert_eq!(told("chromium-av1-l3t3", Codec::Av1).0, Grid::of_ids(2, 2));
     let (grid, all) = told("chromium-vp9-l3t3", Codec::Vp9);
     assert_eq!(grid, Grid::of_ids(2, 2));
     for (descriptor, ids, info) in &all {

@@ -405,7 +405,7 @@ impl Slot {
             }
         }
         if packet.entry {
-            self.layers = Layers::of(self.entering);
+            self.layers = Layers::of(self.usable(track, source.encoding, self.entering));
         }
         let (newest, cell) = (self.newest, self.layers.current());
         let info = &packet.info.ids;

@@ -1,11 +1,12 @@
 //! What a slot is aimed at: the choices it has, the one made for it, and what
 //! that takes.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use super::{Layers, Selection, Slot, Starved};
-use crate::codec::Cell;
-use crate::control::messages::SlotSnapshot;
+use crate::codec::{Cell, Codec};
+use crate::control::messages::{LayerWish, SlotSnapshot};
 use crate::room::encoding::LINE_BREAK;
 use crate::room::{Packet, Rung, Track};
 use crate::units::{Bitrate, MediaKind};
@@ -39,8 +40,9 @@ impl Slot {
                 })
                 .collect(),
             MediaKind::Video => {
-                let rid = self.wish.rid.as_deref().and_then(|rid| track.by_rid(rid));
-                steps(rungs, &self.wish, rid, self.chosen.as_ref())
+                let wish = self.wish_for(track);
+                let rid = wish.rid.as_deref().and_then(|rid| track.by_rid(rid));
+                steps(rungs, &wish, rid, self.chosen.as_ref())
             }
         };
         let is_chosen = |r: &Rung| {
@@ -89,7 +91,8 @@ impl Slot {
         };
         let worse = matches!((request.current, choice), (Some(had), Some(has)) if has < had);
         self.chosen = Some(rung);
-        if rung.cell != Cell::ALL {
+        let cell = self.usable(track, rung.encoding, rung.cell);
+        if cell != Cell::ALL {
             self.line.expect_cuts();
         }
         let target = SourceId {
@@ -98,7 +101,7 @@ impl Slot {
         };
         self.selection.aim(target, true);
         match self.selection.current() {
-            Some(current) if current == target => self.layers.aim(rung.cell),
+            Some(current) if current == target => self.layers.aim(cell),
             // Until the lower encoding's keyframe comes, the higher one's base layer has to do.
             Some(_) if worse => {
                 self.line.expect_cuts();
@@ -106,19 +109,56 @@ impl Slot {
                 self.layers.aim(Cell::new(flows.spatial(), 0));
             }
             Some(_) => {}
-            None => self.layers = Layers::of(rung.cell),
+            None => self.layers = Layers::of(cell),
         }
-        self.entering = rung.cell;
+        self.entering = cell;
         let changed = before != (Some((rung.encoding, rung.cell)), false);
         (self.needs_keyframe(track, now), changed)
+    }
+
+    /// The viewer can use one spatial layer only. AV1 tells frames of several apart by dependency
+    /// descriptors (AV1 RTP, A.1); without them libwebrtc takes all for the same layer, and can't
+    /// put a picture of two together.
+    fn needs_one_layer(&self, track: &Track) -> bool {
+        track.codec() == Some(Codec::Av1) && !self.ids.has_dependency()
+    }
+
+    /// The wish, as far as this viewer can use what it would get of the track.
+    fn wish_for(&self, track: &Track) -> Cow<'_, LayerWish> {
+        if !self.needs_one_layer(track) {
+            return Cow::Borrowed(&self.wish);
+        }
+        Cow::Owned(LayerWish {
+            spatial: self.wish.spatial.map(|_| 0),
+            max_spatial: Some(0),
+            ..self.wish.clone()
+        })
+    }
+
+    /// The layers of `cell` that the viewer can use, where those that there are are known.
+    pub(super) fn usable(&self, track: &Track, encoding: u8, cell: Cell) -> Cell {
+        let Some(encoding) = track.encodings.get(usize::from(encoding)) else {
+            return cell;
+        };
+        let known = encoding.grid.known;
+        let lowest = |c: &Cell| c.spatial() == 0;
+        let has_more = Cell::each().any(|c| known & c.bit() != 0 && !lowest(&c));
+        if !has_more || !self.needs_one_layer(track) {
+            return cell;
+        }
+        Cell::each()
+            .filter(|c| known & c.bit() != 0 && lowest(c))
+            .rfind(|c| cell == Cell::ALL || c.temporal() <= cell.temporal())
+            .unwrap_or(Cell::new(0, 0))
     }
 
     /// With which of a track's choices the slot is to begin, when it moves on to that track
     /// from another one and `budget` is there for it.
     pub fn entry(&self, track: &Track, budget: Option<Bitrate>) -> Option<Rung> {
         let rungs = track.ladder.rungs();
-        let rid = self.wish.rid.as_deref().and_then(|rid| track.by_rid(rid));
-        let steps = steps(rungs, &self.wish, rid, None);
+        let wish = self.wish_for(track);
+        let rid = wish.rid.as_deref().and_then(|rid| track.by_rid(rid));
+        let steps = steps(rungs, &wish, rid, None);
         let fits = |step: &&Step| budget.is_none_or(|budget| step.cost <= budget);
         let step = steps.iter().rev().find(fits).or(steps.first())?;
         rungs.get(usize::from(step.rung)).copied()

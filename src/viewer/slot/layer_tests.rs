@@ -124,16 +124,23 @@ struct Viewer {
     got: BTreeMap<u64, Got>,
     sealed: BTreeMap<u64, Vec<u8>>,
     newest: u64,
+    /// New choices are made after the packet that brought them, as when a worker does both in one round.
+    aims_late: bool,
 }
 
 impl Viewer {
     fn new(codec: Codec, rids: &[&str], rtx: bool) -> Self {
         let pair = (DESCRIPTOR_ID, HeaderExtension::DependencyDescriptor);
+        Self::with(codec, rids, rtx, &[pair])
+    }
+
+    fn with(codec: Codec, rids: &[&str], rtx: bool, known: &[(u8, HeaderExtension)]) -> Self {
         Self {
-            bench: bench_of(codec, rids, rtx, &[pair]),
+            bench: bench_of(codec, rids, rtx, known),
             got: BTreeMap::new(),
             sealed: BTreeMap::new(),
             newest: 0,
+            aims_late: false,
         }
     }
 
@@ -148,13 +155,17 @@ impl Viewer {
         let changes = track.ladder.changes();
         track.ingest(encoding, packet.clone());
         packet = track.pending.last().unwrap().1.clone();
-        if track.ladder.changes() != changes {
+        let new_choices = track.ladder.changes() != changes;
+        if new_choices && !self.aims_late {
             aim(&mut self.bench.slot, &self.bench.track);
         }
         let (result, sent) = self
             .bench
             .out(|s, out, e, t| s.forward(out, e, t, encoding, &packet));
         self.bench.track.settle();
+        if new_choices {
+            aim(&mut self.bench.slot, &self.bench.track);
+        }
         assert!(!matches!(result, Forwarded::Failed(_)), "{result:?}");
         for datagram in sent {
             self.take(datagram);
@@ -270,12 +281,13 @@ fn layers(spatial: u8, temporal: u8) -> LayerWish {
     }
 }
 
-const LAYERED: [(&str, Codec); 5] = [
+const LAYERED: [(&str, Codec); 6] = [
     ("chromium-vp8-l1t3-dd", Codec::Vp8),
     ("chromium-vp9-l3t3", Codec::Vp9),
     ("chromium-vp9-l2t2-key", Codec::Vp9),
     ("chromium-av1-l1t3", Codec::Av1),
     ("chromium-av1-l2t2", Codec::Av1),
+    ("chromium-av1-l3t3", Codec::Av1),
 ];
 
 #[test]
@@ -430,6 +442,49 @@ fn switches_between_encodings_keep_frame_numbers_and_ids_on_one_line() {
             }
             viewer.assert_no_hole();
             assert!(viewer.decode().len() > 30, "{name}");
+        }
+    }
+}
+
+/// libwebrtc joins frames of one time only if their descriptors tell their spatial layers:
+/// Chromium's viewers have none unless they ask, and could put nothing together.
+#[test]
+fn a_viewer_without_descriptors_gets_one_spatial_layer_of_av1() {
+    for (name, aims_late) in [
+        ("l2t2", false),
+        ("l3t3", false),
+        ("l2t2", true),
+        ("l3t3", true),
+    ] {
+        let packets = stream(&format!("chromium-av1-{name}"), Codec::Av1, 4, 65_400);
+        for seed in 0..10 {
+            let mut rng = StdRng::seed_from_u64(seed);
+            let mut viewer = Viewer::with(Codec::Av1, &[], true, &[]);
+            viewer.aims_late = aims_late;
+            let mut all_temporal = true;
+            for packet in &packets {
+                viewer.feed(0, packet);
+                if rng.random_bool(0.04) {
+                    let temporal = rng.random_range(0..3);
+                    all_temporal &= temporal == 2;
+                    viewer.choose(layers(rng.random_range(0..3), temporal));
+                }
+            }
+            viewer.assert_no_hole();
+            let got: Vec<&Got> = viewer.got.values().collect();
+            for (at, packet) in got.iter().enumerate() {
+                let spatial = inspect(Codec::Av1, &packet.payload, false).spatial;
+                assert_eq!(spatial, 0, "{name} {seed}");
+                let next = got.get(at + 1);
+                let ends = next.is_none_or(|n| n.timestamp != packet.timestamp);
+                assert_eq!(packet.marker, ends, "{name} {seed}");
+            }
+            let mut times: Vec<u32> = got.iter().map(|g| g.timestamp).collect();
+            times.dedup();
+            let mut sent: Vec<u32> = packets.iter().map(|p| p.timestamp).collect();
+            sent.dedup();
+            assert!(times.len() * 5 > sent.len(), "{name} {seed}");
+            assert!(!all_temporal || times.len() == sent.len(), "{name} {seed}");
         }
     }
 }

@@ -11,6 +11,7 @@ const EVENTS = 'urn:ietf:params:whep:ext:core:server-sent-events';
 /** Events of this server beside the draft's. */
 const OWN_EVENTS = 'urn:weir:whep:events';
 const WANTED_EVENTS = ['active', 'inactive', 'layers', 'viewercount', 'quality'];
+const DESCRIPTOR = 'https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension';
 /** These reasons concern the picture alone: sound that arrives does not end them. */
 const PICTURE_REASONS = ['codec', 'bandwidth', 'keyframe'];
 /** No packet for this long: the publisher has stopped. */
@@ -26,6 +27,18 @@ const WORDS = {
   refused: 'Token needed',
   stopped: 'Stopped',
 };
+
+/**
+ * Has a receiving transceiver offer dependency descriptors, which Chromium leaves out unless asked. They tell a receiver of AV1
+ * which frames of several spatial layers make one picture; without them Weir sends it the lowest layer.
+ */
+function receiveDescriptors(transceiver) {
+  const extensions = transceiver.getHeaderExtensionsToNegotiate?.();
+  const descriptor = extensions?.find(({ uri }) => uri === DESCRIPTOR);
+  if (!descriptor) return;
+  descriptor.direction = 'sendrecv';
+  transceiver.setHeaderExtensionsToNegotiate(extensions);
+}
 
 /**
  * Plays one WHEP endpoint in `node`. States: connecting, waiting (for the publisher), playing, recovering, retrying, unsupported
@@ -109,7 +122,7 @@ export class Player extends EventTarget {
     this.#reader = new StatsReader(pc);
     this.#inactive = null;
     const stream = new MediaStream();
-    pc.addTransceiver('video', { direction: 'recvonly' });
+    receiveDescriptors(pc.addTransceiver('video', { direction: 'recvonly' }));
     pc.addTransceiver('audio', { direction: 'recvonly' });
     pc.addEventListener('track', ({ track, receiver }) => {
       // The shortest buffer that the network allows: the browser still grows it on jitter.
