@@ -5,6 +5,7 @@ import unittest
 
 import numpy as np
 
+from harness.freezes import Wish, freezes, unexplained
 from harness.pattern import Painter, read
 from harness.verdict import Row, judge, judge_tone
 
@@ -85,6 +86,48 @@ class Pattern(unittest.TestCase):
 
     def test_black_does_not_read(self):
         self.assertIsNone(read(np.zeros((360, 640), np.uint8)))
+
+
+class Freezes(unittest.TestCase):
+    """A freeze is a switch's only where neither the encoder nor a viewer without switches has such a gap."""
+
+    STEP = 1000 / 15
+
+    def wrong(self, shown, encoded, control, wishes=None):
+        wishes = wishes or [Wish(0, None, 2, 2)]
+        return unexplained(shown, wishes, encoded, control)
+
+    def times(self, *left_out):
+        return [n * self.STEP for n in range(90) if n not in left_out]
+
+    def layers(self, times):
+        """Three spatial layers a picture; temporal layers 0 2 1 2."""
+        return [[at, None, spatial, [0, 2, 1, 2][round(at / self.STEP) % 4]] for at in times for spatial in range(3)]
+
+    def test_no_gap_is_no_freeze(self):
+        self.assertEqual(freezes(self.times()), [])
+        self.assertEqual(freezes(self.times(40)), [])
+
+    def test_a_gap_of_the_switch_is_found(self):
+        hole = range(40, 45)
+        self.assertEqual(len(freezes(self.times(*hole))), 1)
+        self.assertEqual(len(self.wrong(self.times(*hole), self.layers(self.times()), self.times())), 1)
+
+    def test_the_encoder_and_the_machine_are_let_off(self):
+        hole = range(40, 45)
+        self.assertEqual(self.wrong(self.times(*hole), self.layers(self.times(*hole)), self.times()), [])
+        self.assertEqual(self.wrong(self.times(*hole), self.layers(self.times()), self.times(*hole)), [])
+
+    def test_pictures_of_layers_that_were_not_wanted_are_not_missed(self):
+        seen = [at for at in self.times() if round(at / self.STEP) % 4 == 0 or at < 2000]
+        wishes = [Wish(0, None, 2, 2), Wish(2000, None, 2, 0)]
+        self.assertGreaterEqual(len(freezes(seen)), 1)
+        self.assertEqual(self.wrong(seen, self.layers(self.times()), self.times(), wishes), [])
+        self.assertGreaterEqual(len(self.wrong(seen, self.layers(self.times()), self.times())), 1)
+
+    def test_a_gap_long_before_does_not_excuse(self):
+        shown = self.times(*range(60, 66))
+        self.assertEqual(len(self.wrong(shown, self.layers(self.times(*range(20, 26))), self.times(*range(20, 26)))), 1)
 
 
 if __name__ == "__main__":

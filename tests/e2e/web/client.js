@@ -62,7 +62,41 @@ function prefer(transceiver, kind, codec) {
   transceiver.setCodecPreferences([...chosen, ...helpers]);
 }
 
-/** Publishes the pattern and a tone. Options: id, url, codec {mime, fmtp}, width, height, fps, hz, first, bitrate, soundOnly. */
+/** Runs in a worker: notes every encoded frame as [at, ssrc, spatial, temporal], at the moment at which it leaves the encoder. */
+function noteFrames() {
+  self.onrtctransform = ({ transformer }) => {
+    const notes = [];
+    transformer.options.port.onmessage = ({ target }) => target.postMessage(notes);
+    const note = new TransformStream({
+      transform(frame, out) {
+        const { synchronizationSource, spatialIndex = 0, temporalIndex = 0 } = frame.getMetadata();
+        notes.push([performance.timeOrigin + performance.now(), synchronizationSource, spatialIndex, temporalIndex]);
+        out.enqueue(frame);
+      },
+    });
+    transformer.readable.pipeThrough(note).pipeTo(transformer.writable);
+  };
+}
+
+/** Notes what a sender's encoders make, for `encoded`. */
+function note(client, sender) {
+  const url = URL.createObjectURL(new Blob([`(${noteFrames})()`], { type: "text/javascript" }));
+  const { port1, port2 } = new MessageChannel();
+  sender.transform = new RTCRtpScriptTransform(new Worker(url), { port: port2 }, [port2]);
+  Object.assign(client, { notes: port1, sender });
+}
+
+/** The frames that a publisher with `notes` encoded so far: [at, rid, spatial, temporal], rid null without simulcast. */
+async function encoded(id) {
+  const { notes, sender } = clients.get(id);
+  const told = new Promise((resolve) => (notes.onmessage = ({ data }) => resolve(data)));
+  notes.postMessage(null);
+  const rids = {};
+  (await sender.getStats()).forEach((s) => s.type === "outbound-rtp" && (rids[s.ssrc] = s.rid ?? null));
+  return (await told).map(([at, ssrc, ...layers]) => [at, rids[ssrc] ?? null, ...layers]);
+}
+
+/** Publishes the pattern and a tone. Options: id, url, codec {mime, fmtp}, width, height, fps, hz, first, bitrate, layers, notes, soundOnly. */
 async function publish(options) {
   const { id, url, width = 640, height = 360, fps = 20, hz = 440, first = 0, bitrate = 900000 } = options;
   const canvas = document.createElement("canvas");
@@ -94,6 +128,7 @@ async function publish(options) {
   const vt = options.soundOnly ? null : pc.addTransceiver(video, { direction: "sendonly", streams: [stream], sendEncodings: encodings });
   if (vt) prefer(vt, "video", options.codec);
   prefer(at, "audio", options.audioCodec);
+  if (options.notes) note(client, vt.sender);
   await exchange(client, url, options);
   if (!vt) return { session: client.session };
   const parameters = vt.sender.getParameters();
@@ -107,7 +142,17 @@ function talk(id, on) {
   clients.get(id).gain.gain.value = on ? LOUD : 0;
 }
 
-/** Watches and notes every decoded picture of the first video section. Options: id, url, codec, videos, audios (sections). */
+const DESCRIPTOR = "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
+
+/** Offers to receive dependency descriptors, which Chromium leaves out unless it is asked. */
+function describe(transceiver) {
+  const extensions = transceiver.getHeaderExtensionsToNegotiate?.();
+  if (!extensions) return;
+  for (const extension of extensions) if (extension.uri === DESCRIPTOR) extension.direction = "sendrecv";
+  transceiver.setHeaderExtensionsToNegotiate(extensions);
+}
+
+/** Watches and notes every decoded picture of the first video section. Options: id, url, codec, descriptors, videos, audios (sections). */
 async function watch(options) {
   const pc = new RTCPeerConnection();
   const element = document.createElement("video");
@@ -128,6 +173,7 @@ async function watch(options) {
   const at = pc.addTransceiver("audio", { direction: "recvonly" });
   prefer(vt, "video", options.codec);
   prefer(at, "audio", options.audioCodec);
+  if (options.descriptors) describe(vt);
   for (let more = 1; more < (options.videos ?? 1); more++) pc.addTransceiver("video", { direction: "recvonly" });
   for (let more = 1; more < (options.audios ?? 1); more++) pc.addTransceiver("audio", { direction: "recvonly" });
   observe(element, client);
@@ -268,5 +314,5 @@ async function stop(id, rude) {
   return status;
 }
 
-window.e2e = { publish, talk, watch, slots, tone, report, clear, restartIce, choose, stop };
+window.e2e = { publish, encoded, talk, watch, slots, tone, report, clear, restartIce, choose, stop };
 window.ready = true;

@@ -32,6 +32,8 @@ export function draw(ctx, width, height, counter, ms) {
   });
 }
 
+const tenth = (ms) => Math.round(ms * 10) / 10;
+
 /** Reads pictures with one small canvas of its own. */
 export class Reader {
   constructor() {
@@ -65,16 +67,19 @@ export class Reader {
   }
 }
 
-/** Notes every picture that `element` shows in `log`: [counter, stamp, seen at, width], the sizes, and what did not read. */
+/**
+ * Notes every picture that `element` shows in `log`: [counter, stamp, seen at, width, presented at], the sizes, and what did not
+ * read. A busy page sees late what was presented in time.
+ */
 export function observe(element, log) {
   const reader = new Reader();
-  const onFrame = () => {
+  const onFrame = (_, { presentationTime }) => {
     const at = performance.timeOrigin + performance.now();
     log.firstAt ??= at;
     const size = `${element.videoWidth}x${element.videoHeight}`;
     log.sizes[size] = (log.sizes[size] ?? 0) + 1;
     const seen = reader.read(element, element.videoWidth);
-    if (seen) log.frames.push([seen.counter, seen.ms, Math.round(at * 10) / 10, element.videoWidth]);
+    if (seen) log.frames.push([seen.counter, seen.ms, tenth(at), element.videoWidth, tenth(performance.timeOrigin + presentationTime)]);
     else log.unreadable++;
     element.requestVideoFrameCallback(onFrame);
   };
