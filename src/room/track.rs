@@ -12,7 +12,7 @@ use crate::codec::Codec;
 use crate::control::messages::{TrackRepair, TrackSnapshot};
 use crate::units::{MediaKind, ParticipantId, RoomId, WorkerId};
 
-/// Encodings are looked at this often for one that fell silent.
+/// Encodings are looked at this often for what changed or fell silent.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// An encoding is silent when nothing came of it for this long while the others
@@ -130,6 +130,8 @@ pub struct Track {
     pictures: u32,
     /// When the encodings were last looked at for a silent one.
     looked: Option<Instant>,
+    /// An encoding has changed since.
+    unranked: bool,
     /// Whether somebody speaks, of a local microphone.
     pub voice: VoiceMeter,
 }
@@ -155,6 +157,7 @@ impl Track {
             hungry: false,
             pictures: 0,
             looked: None,
+            unranked: false,
             voice: VoiceMeter::default(),
         }
     }
@@ -247,13 +250,16 @@ impl Track {
             self.current_format = Some(packet.format);
         }
         self.pending.push((encoding, packet));
-        let look = self.encodings.len() > 1
-            && (!self.ladder.has(encoding)
-                || self
-                    .looked
-                    .is_none_or(|at| now.saturating_duration_since(at) >= LOOK_EVERY));
-        if changed || look {
+        self.unranked |= changed;
+        let due = self
+            .looked
+            .is_none_or(|at| now.saturating_duration_since(at) >= LOOK_EVERY);
+        let several = self.encodings.len() > 1;
+        // Ranking moves every viewer: a publisher whose pictures change with
+        // each packet gets it no more often for that.
+        if due && (self.unranked || several) || several && !self.ladder.has(encoding) {
             self.looked = Some(now);
+            self.unranked = false;
             self.rank(now);
         }
         true

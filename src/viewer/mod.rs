@@ -7,6 +7,7 @@
 pub mod allocate;
 pub mod assign;
 pub mod catch_up;
+pub mod demand;
 pub mod formats;
 pub mod line;
 pub mod pace;

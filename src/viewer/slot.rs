@@ -8,6 +8,7 @@ use cut::{ends_picture, frame_number};
 
 use super::allocate::Steadiness;
 use super::catch_up::{Behind, Fed, Restart};
+use super::demand::Demand;
 use super::formats::OutgoingFormat;
 use super::line::{Backlog, Line, Moves, SourceId};
 use super::reception::Reception;
@@ -160,6 +161,8 @@ pub struct Slot {
     pub paused: bool,
     /// Since when there are pictures for it, but none to start with.
     pub starved_since: Option<Instant>,
+    /// Which of its receiver's keyframe requests go on to the publisher.
+    pub demand: Demand,
     /// The viewer knows the SSRC, so the mid need not be sent any more.
     pub acknowledged: bool,
     /// Its round trip as the newest receiver report tells.
@@ -227,6 +230,7 @@ impl Slot {
             priority: 0,
             paused: false,
             starved_since: None,
+            demand: Demand::default(),
             acknowledged: false,
             rtt: None,
             packets: 0,

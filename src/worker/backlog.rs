@@ -111,7 +111,8 @@ impl Core {
             });
             self.behind.push(hungry.session);
         }
-        plan.ask.then_some((index, wanted))
+        let ask = plan.ask && (!asked || slot.demand.admit(now));
+        ask.then_some((index, wanted))
     }
 
     /// Sends what viewers are behind with, as far as their pace allows.

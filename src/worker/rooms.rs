@@ -392,10 +392,10 @@ impl Core {
             index,
             subscription,
         } = subscriber;
-        let track_index = match (on, self.track_index.get(&key)) {
-            (_, Some(&track)) => track,
-            (true, None) => self.track(key),
-            (false, None) => return,
+        // A track that has just ended: who subscribes hears of that next, and
+        // of its next publisher.
+        let Some(&track_index) = self.track_index.get(&key) else {
+            return;
         };
         let Some(track) = self.tracks.get_mut(track_index as usize) else {
             return;

@@ -87,7 +87,11 @@ impl Core {
         let tracks = &mut self.tracks;
         let mut news = News::new();
         entry.talking.retain(|index| {
-            let Some(track) = tracks.get_mut(*index as usize) else {
+            // Its place may be another room's by now.
+            let Some(track) = tracks
+                .get_mut(*index as usize)
+                .filter(|track| track.key.room == room)
+            else {
                 return false;
             };
             track.voice.settle(now);

@@ -416,6 +416,7 @@ impl<C: SansIo> Worker<C> {
                     | Event::ViewerInactive { .. }
                     | Event::TrackCodec { .. }
                     | Event::SlotsChanged { .. }
+                    | Event::LayersChanged { .. }
             );
             if news && self.event_outbox.len() >= EVENT_OUTBOX {
                 self.network.counts.drops.add(DropReason::EventQueueFull);

@@ -57,7 +57,12 @@ impl Core {
                 let burst = viewer.next_burst.filter(|at| *at > now);
                 viewer.next_report.into_iter().chain(burst).min()
             }
-            Media::Publisher(publisher) => publisher.ingress.repair_deadline(),
+            // Without a path nothing can be asked for; its next packet brings both back.
+            Media::Publisher(publisher) => session
+                .transport
+                .ice
+                .path()
+                .and_then(|_| publisher.ingress.repair_deadline()),
         };
         let next = [session.transport.deadline(), report, Some(end.0)]
             .into_iter()

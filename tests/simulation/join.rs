@@ -189,6 +189,28 @@ fn a_publisher_that_reacts_is_asked_and_shortens_the_replay() {
 }
 
 #[test]
+fn a_viewer_that_asks_without_end_does_not_set_the_pace_for_all() {
+    over_seeds("a_viewer_that_asks_without_end", 3, |seed| {
+        let mut world = World::new(seed, 1);
+        let plan = Plan {
+            reacts: true,
+            ..stubborn()
+        };
+        let publisher = world.publish(0, 1, 1, plan);
+        let viewer = world.view(0, 1, ALICE);
+        world.run(Duration::from_secs(8));
+        let requests = world.client(publisher).keyframe_requests;
+        for _ in 0..150 {
+            world.client(viewer).request_keyframe();
+            world.run(Duration::from_millis(200));
+        }
+        let asked = world.client(publisher).keyframe_requests - requests;
+        // As a receiver does whose path breaks every keyframe.
+        assert!((5..=12).contains(&asked), "{asked} keyframes within 30 s");
+    });
+}
+
+#[test]
 fn a_viewer_that_lost_its_way_is_helped_from_the_cache() {
     over_seeds("a_viewer_that_lost_its_way_is_helped", 4, |seed| {
         let mut world = World::new(seed, 1);

@@ -25,6 +25,7 @@ export class QualityMenu {
   #chosen = AUTO;
   #told = null;
   #timer = 0;
+  #lastSize = null;
   #observer;
   #video;
 
@@ -136,11 +137,14 @@ export class QualityMenu {
     this.#timer = setTimeout(() => this.#tell(), SETTLE_MS);
   }
 
-  /** The picture's size on the screen in device pixels; null while it is not shown. */
+  /** The picture's size on the screen in device pixels; the last one while it is not shown, null when it never was. */
   #size() {
     const { width, height } = this.#video.getBoundingClientRect();
     const scale = Math.max(devicePixelRatio || 1, 1);
-    return width >= 1 && height >= 1 ? { maxWidth: Math.round(width * scale), maxHeight: Math.round(height * scale) } : null;
+    if (width >= 1 && height >= 1) {
+      this.#lastSize = { maxWidth: Math.round(width * scale), maxHeight: Math.round(height * scale) };
+    }
+    return this.#lastSize;
   }
 
   #wish() {
