@@ -79,6 +79,16 @@ impl Core {
         }
     }
 
+    /// A track has video for the next turn whose frame has not ended.
+    pub fn is_mid_frame(&self) -> bool {
+        self.busy.iter().any(|index| {
+            self.tracks.get(*index as usize).is_some_and(|track| {
+                let newest = track.pending.last();
+                track.key.kind == MediaKind::Video && newest.is_some_and(|(_, p)| !p.marker)
+            })
+        })
+    }
+
     /// Sends this turn's packets to everybody who gets them.
     pub(super) fn fan_out(&mut self, now: Instant, flush: &mut dyn Flush) {
         if !self.reaim.is_empty() {

@@ -10,6 +10,7 @@ mod fanout;
 pub mod junction;
 mod layers;
 pub mod mesh;
+mod pace;
 mod probing;
 mod rooms;
 mod route;

@@ -36,6 +36,9 @@ pub trait SansIo {
     fn command(&mut self, now: Instant, command: Command);
     /// Another worker says something.
     fn mesh(&mut self, now: Instant, from: WorkerId, message: Self::Mesh);
+    /// A video frame has begun to arrive since the last turn and its end has not: it leaves
+    /// better as a whole.
+    fn is_mid_frame(&self) -> bool;
     /// Follows one or more inputs, or the passing of a deadline.
     fn turn(&mut self, now: Instant, flush: &mut dyn Flush);
     /// When `turn` wants to be called at the latest.
@@ -77,6 +80,10 @@ impl SansIo for Core {
 
     fn mesh(&mut self, now: Instant, from: WorkerId, message: MeshMessage) {
         self.handle(now, Input::Mesh { from, message });
+    }
+
+    fn is_mid_frame(&self) -> bool {
+        Self::is_mid_frame(self)
     }
 
     fn turn(&mut self, now: Instant, flush: &mut dyn Flush) {

@@ -16,6 +16,7 @@ use mio::{Events, Interest, Poll, Token};
 use tokio::sync::mpsc;
 
 use super::junction::{Doorbell, Seat};
+use super::pace::{GATHER, Pace};
 use super::sans_io::{IoCounts, MeshValue, SansIo};
 use crate::control::QueueFull;
 use crate::control::messages::{Command, Event};
@@ -303,8 +304,14 @@ impl<C: SansIo> Worker<C> {
     fn run(mut self) {
         let mut events = Events::with_capacity(POLL_EVENTS);
         let mut more = true;
+        let mut pace = Pace::new(Instant::now());
         loop {
             let stopping = self.stop.load(Ordering::SeqCst);
+            if !(more || stopping || self.network.has_more())
+                && let Some(rest) = pace.rest(Instant::now())
+            {
+                std::thread::sleep(rest);
+            }
             self.wait(&mut events, more && !stopping);
             for event in &events {
                 if let Some(readable) = event
@@ -316,8 +323,12 @@ impl<C: SansIo> Worker<C> {
                     *readable = true;
                 }
             }
-            let now = Instant::now();
+            let mut now = Instant::now();
+            pace.begin(now);
             self.network.read_udp(&mut self.core, now);
+            if self.core.is_mid_frame() && !stopping {
+                now = self.gather();
+            }
             self.network.serve_tcp(&mut self.core, &events, now);
             more = self.take_messages(now, stopping);
             let network = &mut self.network;
@@ -328,7 +339,23 @@ impl<C: SansIo> Worker<C> {
             if stopping {
                 return;
             }
+            pace.end(Instant::now());
         }
+    }
+
+    /// Reads the rest of a frame, which is there by now or comes in a moment; returns the
+    /// time then.
+    fn gather(&mut self) -> Instant {
+        self.network.readable.fill(true);
+        let mut now = Instant::now();
+        self.network.read_udp(&mut self.core, now);
+        if self.core.is_mid_frame() {
+            std::thread::sleep(GATHER);
+            self.network.readable.fill(true);
+            now = Instant::now();
+            self.network.read_udp(&mut self.core, now);
+        }
+        now
     }
 
     /// Waits for something to do, but not when there is `more` already.

@@ -1,4 +1,5 @@
 use std::net::UdpSocket;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;
 
 use super::*;
@@ -7,6 +8,7 @@ use crate::net::{Path, TcpLimits, UdpOptions};
 use crate::units::{RequestId, SessionKey};
 use crate::worker::core::Flush;
 use crate::worker::junction::{MESH_QUEUE, junction};
+use crate::worker::pace::SLICE;
 
 /// Sends each datagram back `copies` times; answers commands; passes on to worker 1.
 struct Echo {
@@ -16,6 +18,11 @@ struct Echo {
     events: Vec<Event>,
     mesh: Vec<(WorkerId, Message)>,
     deadline: Option<Instant>,
+    mid_frame: bool,
+    /// Sends the end of each frame, as soon as its beginning was read.
+    publisher: Arc<OnceLock<UdpSocket>>,
+    /// Turns that a frame's end came too late for.
+    torn: Arc<AtomicU64>,
     fired: Arc<AtomicU64>,
     heard: Arc<AtomicU64>,
     turns: Arc<AtomicU64>,
@@ -42,6 +49,9 @@ impl Echo {
             events: Vec::new(),
             mesh: Vec::new(),
             deadline: None,
+            mid_frame: false,
+            publisher: Arc::default(),
+            torn: Arc::default(),
             fired: Arc::default(),
             heard: Arc::default(),
             turns: Arc::default(),
@@ -64,6 +74,16 @@ impl SansIo for Echo {
         assert_ne!(datagram.bytes, b"panic");
         if datagram.bytes == b"later" {
             self.deadline = Some(now + Duration::from_millis(20));
+        }
+        match datagram.bytes {
+            b"begin" => {
+                self.mid_frame = true;
+                if let Some(publisher) = self.publisher.get() {
+                    publisher.send(b"end").expect("send");
+                }
+            }
+            b"end" => self.mid_frame = false,
+            _ => {}
         }
         let path = Path {
             proto: datagram.proto,
@@ -104,8 +124,15 @@ impl SansIo for Echo {
         }
     }
 
+    fn is_mid_frame(&self) -> bool {
+        self.mid_frame
+    }
+
     fn turn(&mut self, now: Instant, flush: &mut dyn Flush) {
         self.turns.fetch_add(1, Ordering::SeqCst);
+        if self.mid_frame {
+            self.torn.fetch_add(1, Ordering::SeqCst);
+        }
         if self.deadline.is_some_and(|at| at <= now) {
             self.deadline = None;
             self.fired.fetch_add(1, Ordering::SeqCst);
@@ -192,6 +219,67 @@ fn datagrams_go_through_the_core_and_out_in_runs() {
     handle.send(Command::Snapshot { request }).expect("send");
     let counted = events.blocking_recv().expect("event").1;
     assert!(matches!(counted, Event::Connected { key } if key.slot == 160));
+    handle.stop();
+    handle.join();
+}
+
+#[test]
+fn the_rest_of_a_frame_is_read_before_the_turn() {
+    let echo = Echo::new(WorkerId(0));
+    let (publisher, torn) = (Arc::clone(&echo.publisher), Arc::clone(&echo.torn));
+    let (handle, _events) = start(echo, 8);
+    let socket = client(&handle);
+    let mut buffer = [0; 100];
+    publisher.set(client(&handle)).expect("once");
+    let other = publisher.get().expect("set");
+    for _ in 0..20 {
+        socket.send(b"begin").expect("send");
+        let len = socket.recv(&mut buffer).expect("answer");
+        assert_eq!(&buffer[..len], b"begin");
+        let len = other.recv(&mut buffer).expect("answer");
+        assert_eq!(&buffer[..len], b"end");
+    }
+    assert_eq!(torn.load(Ordering::SeqCst), 0);
+    handle.stop();
+    handle.join();
+}
+
+#[test]
+fn a_frame_without_end_does_not_hold_the_worker() {
+    let echo = Echo::new(WorkerId(0));
+    let torn = Arc::clone(&echo.torn);
+    let (handle, _events) = start(echo, 8);
+    let socket = client(&handle);
+    let mut buffer = [0; 100];
+    for _ in 0..20 {
+        socket.send(b"begin").expect("send");
+        socket.recv(&mut buffer).expect("answer");
+    }
+    assert!(torn.load(Ordering::SeqCst) >= 20);
+    handle.stop();
+    handle.join();
+}
+
+#[test]
+fn a_busy_worker_takes_what_comes_in_slices() {
+    let echo = Echo::new(WorkerId(0));
+    let turns = Arc::clone(&echo.turns);
+    let (handle, _events) = start(echo, 8);
+    let socket = client(&handle);
+    let (began, before) = (Instant::now(), turns.load(Ordering::SeqCst));
+    for n in 0..200u8 {
+        socket.send(&[n]).expect("send");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    let mut buffer = [0; 100];
+    for n in 0..200u8 {
+        socket.recv(&mut buffer).expect("answer");
+        assert_eq!(buffer[0], n);
+    }
+    // Between two turns lies a slice, or a lull.
+    let most = began.elapsed().div_duration_f64(SLICE) as u64 + 3;
+    let made = turns.load(Ordering::SeqCst) - before;
+    assert!(made <= most, "{made} turns, {most} slices");
     handle.stop();
     handle.join();
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use weir::control::messages::ViewTarget;
+use weir::net::{Datagram, Proto, SendArena};
 use weir::units::ParticipantId;
+use weir::worker::Input;
 
 use crate::checks::{
     audio, complete_frames, continuous, over_seeds, starts_with_a_keyframe, timestamps_follow_time,
@@ -193,4 +195,38 @@ fn sound_and_pictures_stay_in_sync() {
             assert!(offset < 0.005, "sound and pictures are {offset} s apart");
         }
     });
+}
+
+#[test]
+fn the_core_tells_when_a_frame_has_begun_and_not_ended() {
+    let mut world = World::new(1, 1);
+    let plan = Plan {
+        packets_per_frame: 5,
+        audio: false,
+        ..Plan::default()
+    };
+    let publisher = world.publish(0, 1, 1, plan);
+    world.view(0, 1, ALICE);
+    world.run(Duration::from_secs(2));
+    world.now += Duration::from_millis(33);
+    let (now, from) = (world.now, world.clients[publisher.0].address);
+    let mut frame = Vec::new();
+    world.clients[publisher.0].tick(now, |_, bytes| frame.push(bytes.to_vec()));
+    // Media is of the second version of RTP; RTCP may be beside it.
+    frame.retain(|bytes| bytes[0] >> 6 == 2 && !(64..96).contains(&(bytes[1] & 0x7f)));
+    assert!(frame.len() >= 5, "{}", frame.len());
+    assert!(!world.cores[0].is_mid_frame());
+    for (index, bytes) in frame.iter().enumerate() {
+        let datagram = Datagram {
+            proto: Proto::Udp,
+            local: ([10, 0, 0, 1], 7882).into(),
+            remote: from,
+            kernel_time: None,
+            bytes,
+        };
+        world.cores[0].handle(now, Input::Datagram(datagram));
+        assert_eq!(world.cores[0].is_mid_frame(), (index + 1) % 5 != 0);
+    }
+    world.cores[0].turn(now, &mut |arena: &mut SendArena| arena.clear());
+    assert!(!world.cores[0].is_mid_frame());
 }
