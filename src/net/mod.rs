@@ -12,6 +12,7 @@ pub mod classify;
 pub mod demux;
 pub mod interfaces;
 pub mod path;
+pub mod prefetch;
 pub mod stun;
 pub mod stun_limit;
 pub mod sys;

@@ -11,8 +11,10 @@ use super::binding::move_on;
 use super::core::{ARENA_RESERVE, Core, Flush};
 use super::mesh::{MediaMessage, MeshMessage};
 use super::session::{Media, Session};
+use super::sessions::SessionTable;
+use crate::net::prefetch::prefetch;
 use crate::peer::egress::{Outlet, SendError};
-use crate::room::{SenderClock, Source};
+use crate::room::{SenderClock, Source, Subscriber};
 use crate::telemetry::DropReason;
 use crate::units::MediaKind;
 use crate::viewer::slot::Forwarded;
@@ -111,7 +113,9 @@ impl Core {
         let subscribers = std::mem::take(&mut track.subscribers);
         let mut moved = SmallVec::<[_; 4]>::new();
         let mut fed = SmallVec::<[u32; 4]>::new();
-        for subscriber in &subscribers {
+        for (number, subscriber) in subscribers.iter().enumerate() {
+            let ahead = |by: usize| subscribers.get(number + by);
+            fetch_ahead(&self.sessions, ahead(1), ahead(2));
             let Some(Session {
                 media: Media::Viewer(viewer),
                 transport,
@@ -233,5 +237,28 @@ impl Core {
             };
             self.outputs.mesh.push((remote.worker, message));
         }
+    }
+}
+
+/// Viewers lie all over the memory, and each is looked at once a frame: the next
+/// one's slot and the session of the one behind it are loaded while this one is served.
+#[inline]
+fn fetch_ahead(
+    sessions: &SessionTable<Session>,
+    next: Option<&Subscriber>,
+    second: Option<&Subscriber>,
+) {
+    if let Some(second) = second
+        && let Some(session) = sessions.get(second.session)
+    {
+        prefetch(&session.media);
+        prefetch(&session.transport.ice);
+    }
+    if let Some(next) = next
+        && let Some(session) = sessions.get(next.session)
+        && let Media::Viewer(viewer) = &session.media
+        && let Some(slot) = viewer.slots.get(usize::from(next.slot))
+    {
+        prefetch(slot);
     }
 }
