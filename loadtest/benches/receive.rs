@@ -111,7 +111,8 @@ fn run(case: &Case) -> Window {
     };
     let stream = shared.streams.add(0);
     let (mail, inbox) = mailbox().unwrap();
-    let thread = receiver::Thread::new(shared.clone(), inbox, false).unwrap();
+    let thread =
+        receiver::Thread::new(shared.clone(), inbox, false, std::time::Duration::ZERO).unwrap();
     let receiving = std::thread::spawn(move || thread.run());
 
     let mut senders = Vec::new();

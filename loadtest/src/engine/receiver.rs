@@ -38,6 +38,7 @@ pub struct Thread {
     viewers: HashMap<u64, Viewer>,
     timers: BinaryHeap<Reverse<(Instant, u64)>>,
     receive: RecvBatch,
+    rest: Duration,
     window: Window,
     phase: u32,
     cpu_ns: u64,
@@ -45,7 +46,14 @@ pub struct Thread {
 
 impl Thread {
     /// Prepares it; [`Thread::run`] is for a thread of its own.
-    pub fn new(shared: Shared, inbox: Inbox<Command>, gro: bool) -> io::Result<Self> {
+    ///
+    /// It looks at its sockets every `rest`, or is woken for each datagram if that is zero.
+    pub fn new(
+        shared: Shared,
+        inbox: Inbox<Command>,
+        gro: bool,
+        rest: Duration,
+    ) -> io::Result<Self> {
         let epoll = Epoll::new()?;
         epoll.add(&inbox, BELL)?;
         Ok(Self {
@@ -55,6 +63,7 @@ impl Thread {
             viewers: HashMap::new(),
             timers: BinaryHeap::new(),
             receive: RecvBatch::new(gro),
+            rest,
             window: Window::default(),
             phase: 0,
             cpu_ns: 0,
@@ -74,14 +83,15 @@ impl Thread {
                 .timers
                 .peek()
                 .map_or(next_report, |Reverse((at, _))| (*at).min(next_report));
-            if self
-                .epoll
-                .wait(wake.saturating_duration_since(now), &mut ready)
-                .is_err()
-            {
+            let mut wait = wake.saturating_duration_since(now);
+            if !self.rest.is_zero() && ready.len() < Epoll::MOST {
+                std::thread::sleep(self.rest.min(wait));
+                wait = Duration::ZERO;
+            }
+            if self.epoll.wait(wait, &mut ready).is_err() {
                 break;
             }
-            for token in std::mem::take(&mut ready) {
+            for token in ready.iter().copied() {
                 if token != BELL {
                     self.read(token);
                 } else if self.commands() {

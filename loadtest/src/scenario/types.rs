@@ -228,6 +228,10 @@ pub struct Generator {
     /// Let the kernel join received datagrams (UDP GRO). Off, because on loopback
     /// it would spare a batching server the work of a real network.
     pub gro: bool,
+    /// Microseconds that receive threads rest before they look at their sockets again; 0
+    /// to be woken for each datagram. On loopback the sender pays for waking the receiver, which no
+    /// network makes it do. Delays are those of the kernel's time-stamps either way.
+    pub rest_us: u64,
     /// Bytes of each viewer's receive buffer.
     pub socket_buffer: usize,
     /// Keep the server on the first cores and the generator on the others, when
@@ -382,6 +386,7 @@ impl Default for Generator {
         Self {
             receive_threads: 1,
             gro: false,
+            rest_us: 0,
             socket_buffer: 1 << 20,
             pin: true,
         }

@@ -55,13 +55,16 @@ pub struct Epoll {
 }
 
 impl Epoll {
+    /// Tokens that one wait tells at most.
+    pub const MOST: usize = 256;
+
     /// An empty set.
     pub fn new() -> io::Result<Self> {
         // SAFETY: no pointers; the descriptor is new and ours.
         let fd = unsafe { OwnedFd::from_raw_fd(check(libc::epoll_create1(libc::EPOLL_CLOEXEC))?) };
         Ok(Self {
             fd,
-            events: vec![libc::epoll_event { events: 0, u64: 0 }; 256],
+            events: vec![libc::epoll_event { events: 0, u64: 0 }; Self::MOST],
         })
     }
 

@@ -124,10 +124,11 @@ impl<'a> State<'a> {
         if s.media.silent {
             publisher.send(publisher::Command::Mute);
         }
+        let rest = Duration::from_micros(s.generator.rest_us);
         let mut receivers = Vec::new();
         for i in 0..s.generator.receive_threads {
             let (mail, inbox) = mailbox()?;
-            let thread = receiver::Thread::new(shared.clone(), inbox, s.generator.gro)?;
+            let thread = receiver::Thread::new(shared.clone(), inbox, s.generator.gro, rest)?;
             spawn(&format!("lt-receive-{i}"), move || thread.run())?;
             receivers.push(mail);
         }
