@@ -3,13 +3,15 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use smallvec::SmallVec;
 use str0m::Rtc;
 use str0m::media::{KeyframeRequestKind, Mid, Rid};
 use str0m::rtp::{RtpPacket, Ssrc};
 
 use super::header::{ClearHeader, ExtensionIds, PassedExtensions};
 use super::nack::{NackSender, NackTracker};
-use super::negotiate::MediaSection;
+use super::negotiate::{HeaderExtension, MediaSection};
+use super::remb::{Arrived, MaximumRate};
 use super::setup::engine_mid;
 use crate::codec::{self, FrameLayers, red};
 use crate::control::messages::TrackRepair;
@@ -19,6 +21,13 @@ use crate::room::{Packet, SenderClock};
 /// SSRCs that a publisher may bring up without announcing them; more than any
 /// client needs, few enough that forged ones cost nothing.
 const MAX_UNANNOUNCED: usize = 16;
+
+/// Bytes of a packet on the wire beside its payload: IP, UDP, RTP with
+/// extensions, and the tag, about.
+const OVERHEAD: usize = 64;
+
+/// Streams that a maximum rate is told for; the simulcast layers of a few cameras.
+const RATED_STREAMS: usize = 16;
 
 /// A publisher's section.
 #[derive(Debug)]
@@ -33,6 +42,8 @@ struct Section {
     fir: bool,
     bound: bool,
     reduced: bool,
+    /// It takes a maximum rate from us, and nothing better.
+    rated: bool,
 }
 
 /// What a payload type means.
@@ -57,6 +68,8 @@ struct Stream {
     section: u8,
     encoding: u8,
     nack: Option<NackTracker>,
+    /// The highest number that came.
+    highest: Option<u64>,
 }
 
 /// Why a datagram gave no packet.
@@ -96,6 +109,8 @@ pub struct Ingress {
     clock_offset: Option<i128>,
     /// Numbers of the request in hand.
     missing: Vec<u16>,
+    /// What it may send, where that is ours to tell.
+    maximum: Option<Box<MaximumRate>>,
 }
 
 impl Ingress {
@@ -139,6 +154,7 @@ impl Ingress {
                     section: index,
                     encoding: layer(s.ssrc),
                     nack: any(|f| f.nack).then(NackTracker::default),
+                    highest: None,
                 }));
             }
             all.push(Section {
@@ -152,10 +168,13 @@ impl Ingress {
                 fir: any(|f| f.fir),
                 bound: !section.ssrcs.is_empty(),
                 reduced: section.rtcp_rsize,
+                rated: any(|f| f.remb) && !numbered(section),
             });
         }
+        let rated = all.iter().any(|section| section.rated);
         Self {
             sections: all,
+            maximum: rated.then(Box::default),
             payload_types,
             streams,
             unannounced: 0,
@@ -230,6 +249,7 @@ impl Ingress {
             section: index,
             encoding,
             nack: section.nack.then(NackTracker::default),
+            highest: None,
         };
         // A stream that changed its SSRC takes the place of its former one.
         self.streams
@@ -264,12 +284,19 @@ impl Ingress {
         let media = rtp.payload.get(red_primary.map_or(0, usize::from)..)?;
         let info = codec::inspect(codec, media, rtp.header.marker);
         let ssrc = rtp.header.ssrc;
-        let hopeless = self
-            .streams
-            .iter_mut()
-            .find(|s| s.ssrc == ssrc)
-            .and_then(|s| s.nack.as_mut())
-            .is_some_and(|nack| nack.arrived(now, *rtp.seq_no));
+        let stream = self.streams.iter_mut().find(|s| s.ssrc == ssrc)?;
+        if let Some(maximum) = self.maximum.as_mut().filter(|_| section.rated) {
+            let next = stream.highest.map_or(*rtp.seq_no, |highest| highest + 1);
+            let packet = Arrived {
+                size: rtp.payload.len() + OVERHEAD,
+                missing: rtp.seq_no.checked_sub(next),
+                sent: rtp.header.ext_vals.abs_send_time,
+            };
+            maximum.arrived(now, packet);
+        }
+        stream.highest = stream.highest.max(Some(*rtp.seq_no));
+        let nack = stream.nack.as_mut();
+        let hopeless = nack.is_some_and(|nack| nack.arrived(now, *rtp.seq_no));
         Some(Routed {
             track: section.track,
             encoding,
@@ -353,10 +380,15 @@ impl Ingress {
         }
     }
 
-    /// When [`ask_for_repairs`](Self::ask_for_repairs) wants to be called.
-    pub fn repair_deadline(&self) -> Option<Instant> {
+    /// When [`ask_for_repairs`](Self::ask_for_repairs) or
+    /// [`tell_maximum`](Self::tell_maximum) wants to be called.
+    pub fn deadline(&self) -> Option<Instant> {
         let trackers = self.streams.iter().filter_map(|s| s.nack.as_ref());
-        trackers.filter_map(NackTracker::deadline).min()
+        let maximum = self.maximum.as_ref().and_then(|m| m.deadline());
+        trackers
+            .filter_map(NackTracker::deadline)
+            .chain(maximum)
+            .min()
     }
 
     /// Asks for what is missing and due; returns how many packets that are.
@@ -387,6 +419,32 @@ impl Ingress {
         asked
     }
 
+    /// Tells the publisher what it may send, when that is due.
+    pub fn tell_maximum(
+        &mut self,
+        now: Instant,
+        sender: &mut NackSender,
+        arena: &mut SendArena,
+        path: Path,
+    ) {
+        let Some(rate) = self.maximum.as_mut().and_then(|m| m.due(now)) else {
+            return;
+        };
+        let mut ssrcs = SmallVec::<[u32; RATED_STREAMS]>::new();
+        let mut reduced = true;
+        for stream in self.streams.iter().filter(|s| s.highest.is_some()) {
+            if let Some(section) = self.sections.get(usize::from(stream.section))
+                && section.rated
+                && ssrcs.len() < RATED_STREAMS
+            {
+                ssrcs.push(*stream.ssrc);
+                reduced &= section.reduced;
+            }
+        }
+        // One that does not fit is told anew in a second.
+        sender.maximum_rate(arena, path, rate, &ssrcs, reduced);
+    }
+
     /// How losses of `track` can be repaired.
     pub fn repair(&self, track: u32) -> TrackRepair {
         let section = self.sections.iter().find(|s| s.track == track);
@@ -400,6 +458,14 @@ impl Ingress {
     pub fn tracks(&self) -> impl Iterator<Item = u32> {
         self.sections.iter().map(|s| s.track)
     }
+}
+
+/// Its packets have transport-wide numbers, and the engine gives feedback on them.
+fn numbered(section: &MediaSection) -> bool {
+    let has =
+        |(_, extension): &(u8, HeaderExtension)| *extension == HeaderExtension::TransportWideCc;
+    let agreed = section.codecs.iter().any(|c| c.feedback.transport_cc);
+    agreed && section.extensions.iter().any(has)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::crypto::Keying;
-use super::rtcp::RtcpWriter;
+use super::rtcp::{RtcpError, RtcpWriter};
 use super::srtp::{SrtpError, SrtpSender};
 use crate::net::{Path, SendArena};
 
@@ -157,6 +157,34 @@ impl NackSender {
         missing: &[u16],
         reduced: bool,
     ) -> bool {
+        let ssrc = self.ssrc;
+        self.write(arena, path, reduced, |writer| {
+            writer.nack(ssrc, media_ssrc, missing.iter().copied())
+        })
+    }
+
+    /// Tells the publisher how many bits per second it may send in these streams together.
+    pub fn maximum_rate(
+        &mut self,
+        arena: &mut SendArena,
+        path: Path,
+        rate: u64,
+        ssrcs: &[u32],
+        reduced: bool,
+    ) -> bool {
+        let ssrc = self.ssrc;
+        self.write(arena, path, reduced, |writer| {
+            writer.remb(ssrc, rate, ssrcs)
+        })
+    }
+
+    fn write(
+        &mut self,
+        arena: &mut SendArena,
+        path: Path,
+        reduced: bool,
+        compose: impl FnOnce(&mut RtcpWriter<'_>) -> Result<(), RtcpError>,
+    ) -> bool {
         const ROOM: usize = 512;
         const TRAILER: usize = 24;
         let Some(buffer) = arena.reserve(path, ROOM) else {
@@ -164,11 +192,7 @@ impl NackSender {
         };
         let mut writer = RtcpWriter::new(&mut buffer[..ROOM - TRAILER]);
         let report = reduced || writer.receiver_report(self.ssrc, &[]).is_ok();
-        if !report
-            || writer
-                .nack(self.ssrc, media_ssrc, missing.iter().copied())
-                .is_err()
-        {
+        if !report || compose(&mut writer).is_err() {
             return false;
         }
         let length = writer.len();

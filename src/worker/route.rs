@@ -184,7 +184,7 @@ impl Core {
         self.deliver(now, slot);
         if let Some(session) = self.sessions.get(slot)
             && let Media::Publisher(publisher) = &session.media
-            && let Some(at) = publisher.ingress.repair_deadline()
+            && let Some(at) = publisher.ingress.deadline()
         {
             let key = session.key;
             self.wake_at(key, at);

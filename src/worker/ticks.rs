@@ -57,12 +57,12 @@ impl Core {
                 let burst = viewer.next_burst.filter(|at| *at > now);
                 viewer.next_report.into_iter().chain(burst).min()
             }
-            // Without a path nothing can be asked for; its next packet brings both back.
+            // Without a path it can be asked and told nothing; its next packet brings both back.
             Media::Publisher(publisher) => session
                 .transport
                 .ice
                 .path()
-                .and_then(|_| publisher.ingress.repair_deadline()),
+                .and_then(|_| publisher.ingress.deadline()),
         };
         let next = [session.transport.deadline(), report, Some(end.0)]
             .into_iter()
@@ -74,7 +74,7 @@ impl Core {
         Ok(())
     }
 
-    /// Asks a publisher for the repairs that are due.
+    /// Asks a publisher for the repairs that are due, and tells it what it may send.
     fn publisher_tick(&mut self, now: Instant, slot: u32) {
         let Some(Session {
             media: Media::Publisher(publisher),
@@ -89,6 +89,7 @@ impl Core {
         };
         let arena = &mut self.outputs.arena;
         self.totals.nacks_out += publisher.ingress.ask_for_repairs(now, sender, arena, path);
+        publisher.ingress.tell_maximum(now, sender, arena, path);
     }
 
     /// Somebody needs a keyframe of an encoding.

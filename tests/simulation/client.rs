@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
+use str0m::bwe::BweKind;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::format::Codec;
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Pt, Simulcast, SimulcastLayer};
@@ -56,6 +57,9 @@ pub struct Plan {
     pub video: bool,
     /// Tells this publisher's packets from others'.
     pub tag: u8,
+    /// It knows no transport-wide feedback and obeys the maximum rate that it is told
+    /// with so many packets a frame at most, from `packets_per_frame` on.
+    pub obeys: Option<u16>,
     /// When it speaks and how loud in dBov; `None`: its packets carry no levels.
     pub speech: Option<Vec<(Instant, Instant, i8)>>,
 }
@@ -74,6 +78,7 @@ impl Default for Plan {
             audio: true,
             video: true,
             tag: 0,
+            obeys: None,
             speech: None,
         }
     }
@@ -116,6 +121,8 @@ pub struct Client {
     pub closed: bool,
     pub received: Vec<Received>,
     pub keyframe_requests: u64,
+    /// The maximum rates that it was told, bits per second.
+    pub told: Vec<(Instant, u64)>,
     /// The simulcast layers that keyframes were asked of.
     pub asked_for: Vec<String>,
     pending: Option<SdpPendingOffer>,
@@ -166,6 +173,13 @@ impl Client {
             videos.push(api.add_media(MediaKind::Video, direction, None, None, None));
         }
         let (offer, pending) = api.apply().expect("an offer");
+        let mut offer = offer.to_sdp_string();
+        if publish.as_ref().is_some_and(|p| p.obeys.is_some()) {
+            let lines = offer.split_inclusive("\r\n");
+            let known =
+                |line: &&str| !line.contains("transport-cc") && !line.contains("transport-wide");
+            offer = lines.filter(known).collect();
+        }
         let role = match publish {
             None => Role::Viewer,
             Some(plan) => {
@@ -208,6 +222,7 @@ impl Client {
             closed: false,
             received: Vec::new(),
             keyframe_requests: 0,
+            told: Vec::new(),
             asked_for: Vec::new(),
             pending: Some(pending),
             audio,
@@ -215,7 +230,7 @@ impl Client {
             videos,
             timeout: Some(now),
         };
-        (client, offer.to_sdp_string())
+        (client, offer)
     }
 
     pub fn answer(&mut self, sdp: &str) {
@@ -276,6 +291,16 @@ impl Client {
                 }
             }
             Event::Closed => self.closed = true,
+            Event::EgressBitrateEstimate(BweKind::Remb { estimate, .. }) => {
+                self.told.push((now, estimate.as_u64()));
+                if let Role::Publisher(p) = &mut self.role
+                    && let Some(most) = p.plan.obeys
+                {
+                    let packet = p.plan.packet_size as u64 * 8 * u64::from(p.plan.fps);
+                    let packets = u16::try_from(estimate.as_u64() / packet).unwrap_or(most);
+                    p.plan.packets_per_frame = packets.clamp(1, most);
+                }
+            }
             Event::KeyframeRequest(request) => {
                 self.keyframe_requests += 1;
                 self.asked_for.extend(request.rid.map(|r| r.to_string()));

@@ -13,6 +13,7 @@ mod estimates;
 mod forwarding;
 mod join;
 mod layers;
+mod publishers;
 mod restarts;
 mod rollover;
 mod rooms;

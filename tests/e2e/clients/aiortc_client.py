@@ -32,8 +32,9 @@ class Picture(MediaStreamTrack):
 
     kind = "video"
 
-    def __init__(self, width: int, height: int, fps: int, first: int):
+    def __init__(self, width: int, height: int, fps: int, first: int, busy: bool = False):
         super().__init__()
+        self.busy, self.random = busy, np.random.default_rng(first)
         self.painter, self.fps, self.first, self.n, self.begin = pattern.Painter(width, height), fps, first, 0, None
 
     async def recv(self) -> av.VideoFrame:
@@ -41,6 +42,10 @@ class Picture(MediaStreamTrack):
         await asyncio.sleep(max(0, self.begin + self.n / self.fps - time.time()))
         p = self.painter
         planes = np.frombuffer(p.i420(self.first + self.n, int(time.time() * 1000)), np.uint8).reshape(p.height * 3 // 2, p.width)
+        if self.busy:
+            # Blocks that no encoder foresees: it spends whatever it may.
+            blocks = self.random.integers(88, 168, (p.height // 8, p.width // 8), dtype=np.uint8)
+            planes = np.vstack([np.kron(blocks, np.ones((8, 8), np.uint8)), planes[p.height :]])
         frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
         frame.pts, frame.time_base = self.n * 90000 // self.fps, fractions.Fraction(1, 90000)
         self.n += 1
@@ -85,7 +90,7 @@ async def publish(args) -> None:
     pc = RTCPeerConnection()
     pc.addTransceiver(Tone(args.hz), "sendonly")
     width, height = map(int, args.size.split("x"))
-    video = pc.addTransceiver(Picture(width, height, args.fps, args.first), "sendonly")
+    video = pc.addTransceiver(Picture(width, height, args.fps, args.first, args.busy), "sendonly")
     video.setCodecPreferences([c for c in RTCRtpSender.getCapabilities("video").codecs if c.mimeType.lower() == args.codec.lower()])
     session = await connect(pc, args.url)
     await asyncio.sleep(args.seconds)
@@ -147,6 +152,7 @@ def main() -> None:
     parser.add_argument("--fps", type=int, default=15)
     parser.add_argument("--hz", type=float, default=440)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--busy", action="store_true", help="a picture that takes whatever rate the encoder may use")
     args = parser.parse_args()
     asyncio.run(publish(args) if args.role == "publish" else watch(args))
 

@@ -79,9 +79,9 @@ class Client:
         await self.reader
 
 
-def aiortc(role: str, url: str, seconds: float, **options) -> Client:
+def aiortc(role: str, url: str, seconds: float, *flags: str, **options) -> Client:
     """aiortc as "publish" or "watch"."""
-    return Client(f"aiortc {role}", sys.executable, CLIENTS / "aiortc_client.py", role, url, "--seconds", seconds, *_flags(options))
+    return Client(f"aiortc {role}", sys.executable, CLIENTS / "aiortc_client.py", role, url, "--seconds", seconds, *flags, *_flags(options))
 
 
 def gstreamer(url: str, seconds: float, **options) -> Client:

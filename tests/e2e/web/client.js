@@ -96,7 +96,17 @@ async function encoded(id) {
   return (await told).map(([at, ssrc, ...layers]) => [at, rids[ssrc] ?? null, ...layers]);
 }
 
-/** Publishes the pattern and a tone. Options: id, url, codec {mime, fmtp}, width, height, fps, hz, first, bitrate, layers, notes, soundOnly. */
+/** Blocks that no encoder foresees: it spends whatever it may. */
+function blocks(ctx, width, height) {
+  const small = new OffscreenCanvas(width >> 3, height >> 3);
+  const image = new ImageData(small.width, small.height);
+  for (let i = 0; i < image.data.length; i += 4) image.data.fill(88 + Math.random() * 80, i, i + 3).fill(255, i + 3, i + 4);
+  small.getContext("2d").putImageData(image, 0, 0);
+  ctx.imageSmoothingEnabled = false;
+  ctx.drawImage(small, 0, 0, width, height);
+}
+
+/** Publishes the pattern and a tone. Options: id, url, codec {mime, fmtp}, width, height, fps, hz, first, bitrate, layers, notes, soundOnly, busy. */
 async function publish(options) {
   const { id, url, width = 640, height = 360, fps = 20, hz = 440, first = 0, bitrate = 900000 } = options;
   const canvas = document.createElement("canvas");
@@ -108,7 +118,8 @@ async function publish(options) {
   draw(ctx, width, height, counter, Math.floor(now()));
   const stream = canvas.captureStream(fps);
   const video = stream.getVideoTracks()[0];
-  const timer = setInterval(() => draw(ctx, width, height, ++counter, Math.floor(now())), 1000 / fps);
+  const picture = () => (draw(ctx, width, height, ++counter, Math.floor(now())), options.busy && blocks(ctx, width, height));
+  const timer = setInterval(picture, 1000 / fps);
 
   const audio = new AudioContext({ sampleRate: 48000 });
   await audio.resume();
