@@ -103,6 +103,8 @@ pub struct Ingress {
     payload_types: Box<[Option<PayloadType>; 128]>,
     streams: Vec<Stream>,
     unannounced: usize,
+    /// The round trip as the handshake told it.
+    round_trip: Option<Duration>,
     ids: ExtensionIds,
     /// This server's clock minus the publisher's in microseconds, from its
     /// first report.
@@ -178,6 +180,7 @@ impl Ingress {
             payload_types,
             streams,
             unannounced: 0,
+            round_trip: None,
             ids,
             clock_offset: None,
             missing: Vec::new(),
@@ -248,7 +251,7 @@ impl Ingress {
             ssrc,
             section: index,
             encoding,
-            nack: section.nack.then(NackTracker::default),
+            nack: section.nack.then(|| NackTracker::new(self.round_trip)),
             highest: None,
         };
         // A stream that changed its SSRC takes the place of its former one.
@@ -377,6 +380,16 @@ impl Ingress {
                 true
             }
             None => false,
+        }
+    }
+
+    /// The handshake took this round trip; nothing has come yet.
+    pub fn learn_round_trip(&mut self, round_trip: Option<Duration>) {
+        self.round_trip = round_trip;
+        for stream in &mut self.streams {
+            if let Some(nack) = &mut stream.nack {
+                *nack = NackTracker::new(round_trip);
+            }
         }
     }
 

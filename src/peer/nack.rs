@@ -3,8 +3,8 @@
 //! The engine's own requests are off: they go out only where RTX was
 //! negotiated, at a fixed pace, and packed together with reports, which some
 //! publishers (FFmpeg) can't read. These go out for any publisher that agreed
-//! to NACK, paced by the round trip that repairs show, each as a packet of its
-//! own (RFC 5506) where the publisher offered `rtcp-rsize`.
+//! to NACK, paced by the round trip that the handshake and then repairs show,
+//! each as a packet of its own (RFC 5506) where the publisher offered `rtcp-rsize`.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -17,8 +17,11 @@ use crate::net::{Path, SendArena};
 /// Wait this long before the first request: the packet may just be late.
 const REORDER_WAIT: Duration = Duration::from_millis(8);
 
-/// The pace before any repair told the round trip.
+/// Taken for the round trip before anything told it.
 const FIRST_RTT: Duration = Duration::from_millis(60);
+
+/// A handshake that was quicker or slower than this says less than a guess.
+const BELIEVED: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(800));
 
 /// Requests for one packet; then it is given up.
 const MAX_TRIES: u8 = 8;
@@ -38,6 +41,7 @@ struct Missing {
     seq: u64,
     since: Instant,
     due: Instant,
+    /// When it was first asked for.
     asked: Option<Instant>,
     tries: u8,
 }
@@ -48,19 +52,28 @@ pub struct NackTracker {
     highest: Option<u64>,
     missing: VecDeque<Missing>,
     rtt: Duration,
+    /// A repair told it.
+    measured: bool,
 }
 
 impl Default for NackTracker {
     fn default() -> Self {
-        Self {
-            highest: None,
-            missing: VecDeque::new(),
-            rtt: FIRST_RTT,
-        }
+        Self::new(None)
     }
 }
 
 impl NackTracker {
+    /// A tracker of a stream whose sender's handshake took a round trip of `handshake`.
+    pub fn new(handshake: Option<Duration>) -> Self {
+        let rtt = handshake.map(|rtt| rtt.clamp(BELIEVED.0, BELIEVED.1));
+        Self {
+            highest: None,
+            missing: VecDeque::new(),
+            rtt: rtt.unwrap_or(FIRST_RTT),
+            measured: false,
+        }
+    }
+
     /// Notes an arrival. True when so much is missing that only a keyframe helps.
     pub fn arrived(&mut self, now: Instant, seq: u64) -> bool {
         let Some(highest) = self.highest else {
@@ -91,13 +104,23 @@ impl NackTracker {
         let Ok(at) = self.missing.binary_search_by_key(&seq, |m| m.seq) else {
             return;
         };
-        if let Some(found) = self.missing.remove(at)
-            && let (Some(asked), 1) = (found.asked, found.tries)
-        {
-            // Asked for once, so the answer is to that request.
-            let sample = now.saturating_duration_since(asked);
-            self.rtt = (self.rtt * 7 + sample) / 8;
-        }
+        let Some(asked) = self
+            .missing
+            .remove(at)
+            .and_then(|m| Some((m.asked?, m.tries)))
+        else {
+            return; // it was only late
+        };
+        let sample = now.saturating_duration_since(asked.0);
+        // Asked for once, the answer is to that request. Asked for twice, it may be to
+        // either; but where the round trip is taken for too short, all are asked for twice.
+        self.rtt = match (asked.1, self.measured) {
+            (1, true) => (self.rtt * 7 + sample) / 8,
+            (_, false) => sample,
+            (_, true) if sample > self.rtt => (self.rtt * 7 + sample) / 8,
+            (_, true) => self.rtt,
+        };
+        self.measured = true;
     }
 
     /// The round trip that repairs show.
@@ -121,7 +144,7 @@ impl NackTracker {
                 continue;
             }
             missing.tries += 1;
-            missing.asked = Some(now);
+            missing.asked.get_or_insert(now);
             // A quarter more than the round trip, so as not to ask for what is
             // on its way; each further request a little later.
             missing.due = now + pace * 5 / 4 + pace / 2 * u32::from(missing.tries - 1);
@@ -266,6 +289,74 @@ mod tests {
         }
         let rtt = tracker.rtt();
         assert!((19..=22).contains(&rtt.as_millis()), "{rtt:?}");
+    }
+
+    /// How often each of 40 packets is asked for when repairs take `rtt`.
+    fn tries(mut tracker: NackTracker, rtt: u64) -> Vec<u32> {
+        let start = Instant::now();
+        let mut out = Vec::new();
+        let mut asked = vec![(0, None); 40];
+        for millis in 0..42_000 {
+            let now = at(start, millis);
+            // One packet in ten is missing, ten a second come.
+            if millis % 100 == 0 && millis / 100 % 10 != 9 {
+                tracker.arrived(now, millis / 100);
+            }
+            for (index, (_, first)) in asked.iter_mut().enumerate() {
+                if *first == Some(millis) {
+                    tracker.arrived(now, index as u64 * 10 + 9);
+                }
+            }
+            tracker.due(now, &mut out);
+            for sequence in &out {
+                if let Some((tries, answer)) = asked.get_mut(usize::from(*sequence) / 10) {
+                    *tries += 1;
+                    answer.get_or_insert(millis + rtt);
+                }
+            }
+        }
+        asked.into_iter().map(|(tries, _)| tries).collect()
+    }
+
+    #[test]
+    fn nothing_is_asked_for_twice_within_a_round_trip() {
+        // The handshake told how long it is.
+        for rtt in [30, 100, 300, 600] {
+            let handshake = Some(Duration::from_millis(rtt));
+            let tries = tries(NackTracker::new(handshake), rtt);
+            assert!(tries.iter().all(|t| *t == 1), "{rtt} ms: {tries:?}");
+        }
+        // Or it did not: the first repair does.
+        for rtt in [30, 100, 300] {
+            let tries = tries(NackTracker::default(), rtt);
+            assert!(tries[1..].iter().all(|t| *t == 1), "{rtt} ms: {tries:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_was_lost_slows_the_next_ones_a_little_only() {
+        let start = Instant::now();
+        let handshake = Some(Duration::from_millis(40));
+        let mut tracker = NackTracker::new(handshake);
+        let mut out = Vec::new();
+        for round in 0..50u64 {
+            let now = at(start, round * 1000);
+            tracker.arrived(now, round * 2);
+            tracker.arrived(now, round * 2 + 2);
+            // Of ten requests one is lost: the second one for that packet is answered.
+            let mut answer = None;
+            for millis in 0..400 {
+                tracker.due(at(now, millis), &mut out);
+                if !out.is_empty() && (round % 10 != 5 || tracker.missing[0].tries > 1) {
+                    answer.get_or_insert(millis + 40);
+                }
+                if answer == Some(millis) {
+                    tracker.arrived(at(now, millis), round * 2 + 1);
+                }
+            }
+        }
+        let rtt = tracker.rtt();
+        assert!((38..=60).contains(&rtt.as_millis()), "{rtt:?}");
     }
 
     #[test]

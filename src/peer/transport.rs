@@ -51,6 +51,11 @@ pub struct Transport {
     refreshed: Option<Instant>,
     keying: Option<Keying>,
     deadline: Option<Instant>,
+    /// The engine's time.
+    now: Instant,
+    /// When the flight of the handshake was sent that is not answered yet.
+    flight: Option<Instant>,
+    round_trip: Option<Duration>,
 }
 
 impl std::fmt::Debug for Transport {
@@ -90,6 +95,9 @@ impl Transport {
             refreshed: None,
             keying: None,
             deadline: None,
+            now,
+            flight: None,
+            round_trip: None,
         })
     }
 
@@ -106,6 +114,12 @@ impl Transport {
     /// The SRTP keys, once, after the handshake.
     pub fn take_keying(&mut self) -> Option<Keying> {
         self.keying.take()
+    }
+
+    /// The shortest time that the peer took to answer a flight of the handshake: the
+    /// round trip at most.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
     }
 
     /// When [`tick`](Self::tick) wants to be called.
@@ -143,6 +157,14 @@ impl Transport {
     /// Gives the engine a datagram. [`poll`](Self::poll) must follow before
     /// the next one.
     pub fn receive(&mut self, now: Instant, bytes: &[u8]) -> Result<(), RtcError> {
+        self.now = now;
+        if self.phase == Phase::Handshake
+            && is_dtls(bytes)
+            && let Some(sent) = self.flight.take()
+        {
+            let trip = now.saturating_duration_since(sent);
+            self.round_trip = Some(self.round_trip.map_or(trip, |before| before.min(trip)));
+        }
         let receive = Receive::new(Protocol::Udp, ENGINE_REMOTE, ENGINE_LOCAL, bytes);
         match receive {
             Ok(receive) => self.rtc.handle_input(Input::Receive(now, receive)),
@@ -152,6 +174,7 @@ impl Transport {
 
     /// Lets time pass for the engine; [`poll`](Self::poll) must follow.
     pub fn tick(&mut self, now: Instant) -> Result<(), RtcError> {
+        self.now = now;
         self.rtc.handle_input(Input::Timeout(now))
     }
 
@@ -175,6 +198,9 @@ impl Transport {
                     if let Some(path) = self.ice.path()
                         && !is_stun
                     {
+                        if self.phase == Phase::Handshake && is_dtls(&transmit.contents) {
+                            self.flight.get_or_insert(self.now);
+                        }
                         arena.push(path, &transmit.contents);
                     }
                 }
@@ -198,4 +224,9 @@ impl Transport {
         self.phase = Phase::Closing;
         self.rtc.close()
     }
+}
+
+/// RFC 7983 §7.
+fn is_dtls(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(|first| (20..=63).contains(first))
 }

@@ -289,6 +289,8 @@ impl Core {
         if let Media::Publisher(publisher) = &mut session.media {
             let sender = NackSender::new(&keying, self.rng.next_u32() | 1);
             publisher.nack = Some(sender.map_err(|_| CloseReason::Internal)?);
+            let round_trip = session.transport.round_trip();
+            publisher.ingress.learn_round_trip(round_trip);
         } else if let Media::Viewer(viewer) = &mut session.media {
             viewer.egress = Some(Egress::new(&keying).map_err(|_| CloseReason::Internal)?);
             viewer.bursts_from = Some(now + crate::viewer::FIRST_BURST);
