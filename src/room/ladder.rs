@@ -70,6 +70,12 @@ impl Ladder {
         self.order.contains(&encoding)
     }
 
+    /// Encoding `a` ranks below `b`.
+    pub fn is_below(&self, a: u8, b: u8) -> bool {
+        let rank = |encoding| self.order.iter().position(|o| *o == encoding);
+        rank(a).zip(rank(b)).is_some_and(|(a, b)| a < b)
+    }
+
     /// Forgets all: the publisher has gone.
     pub fn clear(&mut self) {
         self.changes = self.changes.wrapping_add(1);

@@ -159,6 +159,8 @@ pub enum Need {
     Join,
     /// Something else flows meanwhile.
     Switch,
+    /// What flows is more than the path carries, and a lower encoding is to take its place.
+    Rescue,
     /// The viewer asked: it can't decode what flows.
     Recover,
 }
@@ -204,7 +206,11 @@ pub fn plan(c: &Circumstances<'_>) -> Plan {
         ask,
     };
     let reacts = c.reaction != Reaction::Ignores;
-    match (c.need, lasting) {
+    let need = match c.need {
+        Need::Rescue => Need::Join, // what flows is not worth its wait
+        need => need,
+    };
+    match (need, lasting) {
         (_, Some(lasting)) if lasting <= SHORT => replay(lasting, false),
         (Need::Join, Some(lasting)) if reacts => replay(lasting, true),
         (Need::Join, Some(lasting)) if lasting <= LONG => replay(lasting, false),

@@ -78,6 +78,17 @@ pub enum Origin {
     },
 }
 
+impl Origin {
+    /// What it belongs to.
+    pub fn source(&self) -> SourceId {
+        match *self {
+            Self::Packet { source, .. }
+            | Self::ParameterSets { source, .. }
+            | Self::Filler { source, .. } => source,
+        }
+    }
+}
+
 /// A packet of our own that stands right ahead of a run, with its timestamp.
 #[derive(Debug, Clone, Copy)]
 enum Own {

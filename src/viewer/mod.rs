@@ -25,6 +25,7 @@ use crate::peer::congestion::{Carries, Congestion};
 use crate::peer::egress::Egress;
 use crate::units::{Bitrate, MediaKind, ParticipantId};
 use pace::Pacer;
+use repair::Repairs;
 use slot::Slot;
 
 /// A backlog begins this long after the connection: Firefox loses what comes in
@@ -50,6 +51,8 @@ pub struct Viewer {
     pub egress: Option<Egress>,
     /// How fast packets leave to it.
     pub pacer: Pacer,
+    /// What it asked to be sent again.
+    pub repairs: Repairs,
     /// No backlog is sent before this.
     pub bursts_from: Option<Instant>,
     /// When what it is behind with goes on.
@@ -91,6 +94,7 @@ impl Viewer {
             slots,
             egress: None,
             pacer: Pacer::default(),
+            repairs: Repairs::default(),
             bursts_from: None,
             next_burst: None,
             next_report: None,

@@ -4,7 +4,9 @@
 //! whole, so that its packets form one run. What is larger (a keyframe, a
 //! backlog, a burst of repairs) empties the bucket; what does not fit stays in
 //! the track's ring, the slot falls behind, and a timer goes on as the bucket
-//! fills. Sound never waits, but is counted.
+//! fills. Sound never waits, but is counted. Repairs are sent from the upper
+//! half of the bucket only, and padding from what is above that, so that fresh
+//! pictures find theirs.
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,16 @@ use crate::units::Bitrate;
 /// Percent of the estimate that a burst is spread at. An estimate is about
 /// averages: libwebrtc's pacer uses the same 2.5.
 const PERCENT: u64 = 250;
+
+/// While the path's queue is longer than the first, and until it is shorter than the second,
+/// pictures leave slower than the path takes them: what waits here delays no sound.
+const LONG_QUEUE: Duration = Duration::from_millis(80);
+const SHORT_QUEUE: Duration = Duration::from_millis(30);
+
+/// Of the estimate, less by one for each so many milliseconds of queue, but not below the
+/// second: a queue of 200 ms is gone after 400.
+const DRAIN: u64 = 4;
+const PERCENT_DRAINING: u64 = 40;
 
 /// What the bucket holds, as time at its rate: an ordinary picture at the
 /// estimated rate (33 ms at 30 a second) fits more than twice.
@@ -30,6 +42,9 @@ const UNKNOWN: u64 = 12_000_000;
 /// No viewer is paced below this, in bits per second: audio and the smallest
 /// video.
 const LEAST: u64 = 600_000;
+
+/// The same while the path is congested.
+const LEAST_CONGESTED: u64 = 200_000;
 
 /// Not even in doubling is it faster than this, in bits per second.
 const MOST: u64 = 200_000_000;
@@ -61,6 +76,8 @@ pub struct Pacer {
     doubled: u32,
     /// Since when the viewer is behind.
     behind: Option<Instant>,
+    /// The path's queue, while it is long.
+    queue: Option<Duration>,
 }
 
 impl Default for Pacer {
@@ -74,6 +91,7 @@ impl Default for Pacer {
             probe: UNKNOWN,
             doubled: 0,
             behind: None,
+            queue: None,
         };
         pacer.set_rate();
         pacer.level = pacer.depth;
@@ -83,11 +101,18 @@ impl Default for Pacer {
 
 impl Pacer {
     fn set_rate(&mut self) {
+        let (percent, least) = match self.queue {
+            Some(queue) => {
+                let drained = 100u64.saturating_sub(queue.as_millis() as u64 / DRAIN);
+                (drained.max(PERCENT_DRAINING), LEAST_CONGESTED)
+            }
+            None => (PERCENT, LEAST),
+        };
         let bits = match self.estimate {
-            Some(Bitrate(estimate)) => estimate.saturating_mul(PERCENT) / 100,
+            Some(Bitrate(estimate)) => estimate.saturating_mul(percent) / 100,
             None => self.probe,
         };
-        let bits = (bits.clamp(LEAST, MOST) << self.doubled.min(8)).min(MOST);
+        let bits = (bits.clamp(least, MOST) << self.doubled.min(8)).min(MOST);
         self.rate = bits / 8;
         let depth = self.rate * DEPTH.as_millis() as u64 / 1000;
         self.depth = depth.clamp(LEAST_DEPTH, MOST_DEPTH) as i64;
@@ -97,6 +122,11 @@ impl Pacer {
     #[inline]
     pub fn refill(&mut self, now: Instant, estimate: Option<Bitrate>) {
         if estimate != self.estimate {
+            if estimate.is_some() != self.estimate.is_some() {
+                // What was tried without an estimate has served its purpose.
+                self.doubled = 0;
+                self.behind = None;
+            }
             self.estimate = estimate;
             self.set_rate();
         }
@@ -123,10 +153,33 @@ impl Pacer {
         self.level = (self.level - bytes as i64).max(-self.depth);
     }
 
+    /// A repair may leave.
+    #[inline]
+    pub fn has_left_for_repairs(&self) -> bool {
+        self.level > self.depth / 2
+    }
+
+    /// Padding may leave. Where no estimate is known, it is to find one: nothing
+    /// here tells how fast.
+    #[inline]
+    pub fn has_left_for_padding(&self) -> bool {
+        self.estimate.is_none() || self.level > self.depth * 3 / 4
+    }
+
     /// How long until some packets may leave.
     pub fn opens_in(&self) -> Duration {
+        self.reaches(0)
+    }
+
+    /// How long until some repairs may leave.
+    pub fn repairs_in(&self) -> Duration {
+        self.reaches(self.depth / 2).max(QUANTUM)
+    }
+
+    /// How long until there is a quantum above `floor`.
+    fn reaches(&self, floor: i64) -> Duration {
         let quantum = self.rate * QUANTUM.as_millis() as u64 / 1000;
-        let wanted = quantum.min(self.depth as u64) as i64 - self.level;
+        let wanted = floor + (quantum as i64).min(self.depth - floor) - self.level;
         let micros = wanted.max(0) as u64 * 1_000_000 / self.rate.max(1);
         Duration::from_micros(micros).max(Duration::from_millis(1))
     }
@@ -156,6 +209,24 @@ impl Pacer {
         Some(time + Duration::from_micros(left.saturating_mul(1_000_000) / free))
     }
 
+    /// The path's queueing delay, where it is known.
+    pub fn note_queue(&mut self, delay: Option<Duration>) {
+        let limit = match self.queue {
+            Some(_) => SHORT_QUEUE,
+            None => LONG_QUEUE,
+        };
+        let queue = delay.filter(|delay| *delay > limit);
+        if queue == self.queue {
+            return;
+        }
+        if queue.is_some() != self.queue.is_some() {
+            self.doubled = 0;
+            self.behind = None; // it counts from now
+        }
+        self.queue = queue;
+        self.set_rate();
+    }
+
     /// The viewer is behind at `now`, or (`false`) it has caught up.
     pub fn note_behind(&mut self, now: Instant, behind: bool) {
         if !behind {
@@ -166,6 +237,9 @@ impl Pacer {
             return;
         }
         let since = *self.behind.get_or_insert(now);
+        if self.queue.is_some() && self.estimate.is_some() {
+            return; // a longer queue helps nobody
+        }
         let step = match self.estimate {
             Some(_) => YIELD_AFTER,
             None => DOUBLE_AFTER,
@@ -262,6 +336,49 @@ mod tests {
     }
 
     #[test]
+    fn sound_goes_before_pictures_those_before_repairs_and_those_before_padding() {
+        let start = Instant::now();
+        let rate = Some(Bitrate(1_600_000));
+        let mut pacer = Pacer::default();
+        pacer.refill(start, rate);
+        let mut left = [0; 3];
+        for _ in 0..30 {
+            left[0] += usize::from(pacer.is_open());
+            left[1] += usize::from(pacer.has_left_for_repairs());
+            left[2] += usize::from(pacer.has_left_for_padding());
+            pacer.spend(1000);
+        }
+        // 4 Mb/s for 40 ms are 20 KB.
+        assert_eq!(left, [20, 10, 5]);
+        // Sound of 10 KB has left beyond the empty bucket: pictures come next, as it fills.
+        let mut order = Vec::new();
+        for ms in 1..120 {
+            pacer.refill(at(start, ms), rate);
+            let open = [
+                pacer.is_open(),
+                pacer.has_left_for_repairs(),
+                pacer.has_left_for_padding(),
+            ];
+            if order.last() != Some(&open) {
+                order.push(open);
+            }
+        }
+        let wanted = [
+            [false, false, false],
+            [true, false, false],
+            [true, true, false],
+            [true, true, true],
+        ];
+        assert_eq!(order, wanted);
+        let mut pacer = Pacer::default();
+        pacer.refill(start, rate);
+        pacer.spend(20_000);
+        let wait = pacer.repairs_in();
+        pacer.refill(start + wait, rate);
+        assert!(pacer.has_left_for_repairs(), "after {wait:?}");
+    }
+
+    #[test]
     fn the_unknown_path_is_tried_ever_faster_until_it_loses() {
         let start = Instant::now();
         let mut pacer = Pacer::default();
@@ -282,6 +399,21 @@ mod tests {
     }
 
     #[test]
+    fn an_estimate_ends_the_trying() {
+        let start = Instant::now();
+        let mut pacer = Pacer::default();
+        for ms in 0..300 {
+            pacer.refill(at(start, ms), None);
+            pacer.note_behind(at(start, ms), true);
+        }
+        assert_eq!(pacer.rate() * 8, 48_000_000);
+        pacer.refill(at(start, 300), Some(Bitrate(1_000_000)));
+        assert_eq!(pacer.rate() * 8, 2_500_000);
+        pacer.note_behind(at(start, 310), true);
+        assert_eq!(pacer.rate() * 8, 2_500_000);
+    }
+
+    #[test]
     fn nobody_falls_behind_for_ever() {
         let start = Instant::now();
         let mut pacer = Pacer::default();
@@ -294,6 +426,28 @@ mod tests {
         assert_eq!(pacer.rate() * 8, 6_000_000);
         pacer.note_behind(at(start, 1300), false);
         assert_eq!(pacer.rate() * 8, 750_000);
+    }
+
+    #[test]
+    fn a_long_queue_on_the_path_ends_bursts_until_it_is_short() {
+        let start = Instant::now();
+        let mut pacer = Pacer::default();
+        pacer.refill(start, Some(Bitrate(1_000_000)));
+        let rates: Vec<u64> = [10, 79, 84, 200, 400, 60, 32, 29, 60]
+            .into_iter()
+            .map(|delay| {
+                pacer.note_queue(Some(Duration::from_millis(delay)));
+                for ms in 0..1000 {
+                    pacer.note_behind(at(start, ms), pacer.queue.is_some());
+                }
+                pacer.rate() * 8 / 10_000
+            })
+            .collect();
+        assert_eq!(rates, [250, 250, 79, 50, 40, 85, 92, 250, 250]);
+        // Where only reports tell of the path, nothing is known of its queue.
+        pacer.note_queue(Some(Duration::from_millis(100)));
+        pacer.note_queue(None);
+        assert_eq!(pacer.rate() * 8, 2_500_000);
     }
 
     #[test]

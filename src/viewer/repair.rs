@@ -1,32 +1,47 @@
-//! What a viewer may be sent again: a share of what it is sent anyway, and
+//! What a viewer asked to be sent again, waiting for its turn: behind sound and
+//! fresh pictures, ahead of padding, within a share of what is sent anyway, and
 //! nothing twice within a round trip.
+//!
+//! A request costs an entry in a queue of fixed size. The repairs themselves
+//! leave at the pace of the viewer's [`Pacer`](super::pace::Pacer); while it is
+//! behind with fresh packets, repairs get up to half of what leaves, since without
+//! them what follows can't be decoded.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+
+use crate::units::Bitrate;
 
 /// Repairs may use this share of the media's bytes: enough for 20 % loss, too
 /// little to starve fresh media.
-const SHARE_PERCENT: u64 = 25;
+const SHARE_PERCENT: i64 = 25;
 
-/// What may be saved up, in bytes: a burst of loss on a 4 Mb/s stream.
-const CEILING: u64 = 128 * 1024;
+/// What may be saved up, as time at the estimate: more at once would fill the
+/// path's queue for as long as fresh pictures can wait.
+const BURST: Duration = Duration::from_millis(250);
+
+/// It is at least ten packets, and at most a burst of loss on a 4 Mb/s stream.
+const LEAST_BURST: i64 = 12 * 1024;
+const MOST_BURST: i64 = 128 * 1024;
 
 /// What a new viewer starts with.
-const INITIAL: u64 = 32 * 1024;
+const INITIAL: i64 = 32 * 1024;
 
-/// Repairs remembered so as not to be repeated too early.
-const RECENT: usize = 64;
+/// Requests that wait at a time; whoever misses more needs a keyframe.
+const QUEUE: usize = 128;
 
-/// The least time between two repairs of one packet, for receivers whose
-/// round trip is not known yet or tiny.
+/// A repair that waited longer is asked for again, or of no use any more.
+const LONGEST_WAIT: Duration = Duration::from_millis(400);
+
+/// Repairs remembered so as not to be repeated too early: a table that a
+/// number leads into.
+const RECENT: usize = QUEUE;
+
+/// The least time between two repairs of one packet.
 const LEAST_GAP: Duration = Duration::from_millis(10);
 
-/// See the module's description.
-#[derive(Debug)]
-pub struct RepairBudget {
-    tokens: u64,
-    recent: [(u64, Option<Instant>); RECENT],
-    next: usize,
-}
+/// The same where the round trip is not known.
+const UNKNOWN_GAP: Duration = Duration::from_millis(40);
 
 /// Why a repair is not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,45 +52,159 @@ pub enum Denied {
     Repeated,
 }
 
-impl Default for RepairBudget {
+/// A packet to be sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// Index of the slot.
+    pub slot: u8,
+    /// The low bits of its number.
+    pub sequence: u16,
+    /// It was sent again before, and that was lost too: two are safer than another round trip.
+    pub again: bool,
+    at: Instant,
+}
+
+/// A packet that was asked for of late.
+#[derive(Debug, Clone, Copy)]
+struct Recent {
+    slot: u8,
+    sequence: u16,
+    /// When it was sent again; `None` while it waits.
+    sent: Option<Instant>,
+}
+
+/// See the module's description.
+#[derive(Debug)]
+pub struct Repairs {
+    /// Both are allocated with the first request: most viewers make none.
+    queue: VecDeque<Asked>,
+    recent: Vec<Option<Recent>>,
+    /// Bytes; below zero after a packet larger than what was left.
+    tokens: i64,
+    /// Bytes that may leave ahead of fresh packets that wait.
+    ahead: i64,
+}
+
+impl Default for Repairs {
     fn default() -> Self {
         Self {
+            queue: VecDeque::new(),
+            recent: Vec::new(),
             tokens: INITIAL,
-            recent: [(0, None); RECENT],
-            next: 0,
+            ahead: 0,
         }
     }
 }
 
-impl RepairBudget {
-    /// Media went out: repairs earn their share.
+impl Repairs {
+    /// Media of so many bytes went out: repairs earn their share.
     #[inline]
     pub fn earn(&mut self, bytes: usize) {
-        self.tokens = (self.tokens + bytes as u64 * SHARE_PERCENT / 100).min(CEILING);
+        self.tokens = (self.tokens + bytes as i64 * SHARE_PERCENT / 100).min(MOST_BURST);
     }
 
-    /// Asks for a repair of `seq` of `bytes`, and takes it from the budget.
-    pub fn spend(
+    /// Takes a request for a packet of a slot whose round trip is `rtt`.
+    pub fn ask(
         &mut self,
         now: Instant,
-        seq: u64,
-        bytes: usize,
+        slot: u8,
+        sequence: u16,
         rtt: Option<Duration>,
     ) -> Result<(), Denied> {
-        let gap = rtt.map_or(LEAST_GAP, |rtt| rtt.max(LEAST_GAP));
-        let repeated = self.recent.iter().any(|(s, at)| {
-            *s == seq && at.is_some_and(|at| now.saturating_duration_since(at) < gap)
-        });
-        if repeated {
+        if self.recent.is_empty() {
+            self.recent.resize(RECENT, None);
+            self.queue.reserve_exact(QUEUE);
+        }
+        // Receivers ask again after what they take for the round trip: a little less may be.
+        let gap = rtt.map_or(UNKNOWN_GAP, |rtt| (rtt - rtt / 8).max(LEAST_GAP));
+        let before = self
+            .entry(slot, sequence)
+            .filter(|recent| (recent.slot, recent.sequence) == (slot, sequence));
+        let soon = |at| now.saturating_duration_since(at) < gap;
+        if before.is_some_and(|recent| recent.sent.is_none_or(soon)) {
             return Err(Denied::Repeated);
         }
-        let Some(left) = self.tokens.checked_sub(bytes as u64) else {
+        if self.queue.len() >= QUEUE {
             return Err(Denied::Budget);
-        };
-        self.tokens = left;
-        self.recent[self.next] = (seq, Some(now));
-        self.next = (self.next + 1) % RECENT;
+        }
+        self.queue.push_back(Asked {
+            slot,
+            sequence,
+            again: before.is_some(),
+            at: now,
+        });
+        *self.entry(slot, sequence) = Some(Recent {
+            slot,
+            sequence,
+            sent: None,
+        });
         Ok(())
+    }
+
+    fn entry(&mut self, slot: u8, sequence: u16) -> &mut Option<Recent> {
+        // Numbers follow each other, so a slot's newest ones have an entry each.
+        let at = usize::from(sequence).wrapping_add(usize::from(slot) * 41) % RECENT;
+        &mut self.recent[at]
+    }
+
+    /// Something waits.
+    #[inline]
+    pub fn is_waiting(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Gives up what has waited too long; returns how many those are.
+    pub fn expire(&mut self, now: Instant) -> u64 {
+        let mut expired = 0;
+        while let Some(asked) = self.queue.front().copied()
+            && now.saturating_duration_since(asked.at) > LONGEST_WAIT
+        {
+            self.queue.pop_front();
+            *self.entry(asked.slot, asked.sequence) = None; // it may be asked for again
+            expired += 1;
+        }
+        expired
+    }
+
+    /// The next one to send, when the budget has something left for it.
+    /// `estimate` is what the path carries, `None` while no limit is known.
+    pub fn next(&mut self, now: Instant, estimate: Option<Bitrate>) -> Option<Asked> {
+        if let Some(Bitrate(estimate)) = estimate {
+            let burst = estimate / 8 * BURST.as_millis() as u64 / 1000;
+            let burst = i64::try_from(burst).unwrap_or(MOST_BURST);
+            self.tokens = self.tokens.min(burst.clamp(LEAST_BURST, MOST_BURST));
+        }
+        if self.tokens <= 0 {
+            return None;
+        }
+        let asked = self.queue.pop_front()?;
+        *self.entry(asked.slot, asked.sequence) = Some(Recent {
+            slot: asked.slot,
+            sequence: asked.sequence,
+            sent: Some(now),
+        });
+        Some(asked)
+    }
+
+    /// A repair of so many bytes went out.
+    pub fn spend(&mut self, bytes: usize) {
+        self.tokens -= bytes as i64;
+        self.ahead -= bytes as i64;
+    }
+
+    /// The viewer is behind, and was sent so many bytes of its backlog.
+    pub fn wait_behind(&mut self, bytes: usize) {
+        self.ahead = (self.ahead + bytes as i64).min(LEAST_BURST);
+    }
+
+    /// The viewer is live: nothing waits ahead of repairs.
+    pub fn wait_no_longer(&mut self) {
+        self.ahead = 0;
+    }
+
+    /// A repair may leave although fresh packets wait.
+    pub fn may_go_ahead(&self) -> bool {
+        self.ahead > 0
     }
 }
 
@@ -83,31 +212,110 @@ impl RepairBudget {
 mod tests {
     use super::*;
 
+    const RTT: Option<Duration> = Some(Duration::from_millis(80));
+
+    fn at(start: Instant, millis: u64) -> Instant {
+        start + Duration::from_millis(millis)
+    }
+
+    /// What leaves at `now` when each packet has `bytes`.
+    fn sent(repairs: &mut Repairs, now: Instant, estimate: Option<u64>, bytes: usize) -> Vec<u16> {
+        let mut numbers = Vec::new();
+        while let Some(asked) = repairs.next(now, estimate.map(Bitrate)) {
+            repairs.spend(bytes);
+            numbers.push(asked.sequence);
+        }
+        numbers
+    }
+
     #[test]
     fn nothing_is_repaired_twice_within_a_round_trip() {
-        let now = Instant::now();
-        let rtt = Some(Duration::from_millis(50));
-        let mut budget = RepairBudget::default();
-        assert_eq!(budget.spend(now, 7, 1000, rtt), Ok(()));
-        let soon = now + Duration::from_millis(49);
-        assert_eq!(budget.spend(soon, 7, 1000, rtt), Err(Denied::Repeated));
-        let later = now + Duration::from_millis(50);
-        assert_eq!(budget.spend(later, 7, 1000, rtt), Ok(()));
+        let start = Instant::now();
+        let mut repairs = Repairs::default();
+        assert_eq!(repairs.ask(start, 1, 7, RTT), Ok(()));
+        // Waiting, it is not taken once more, however long it waits.
+        let again = repairs.ask(at(start, 300), 1, 7, RTT);
+        assert_eq!(again, Err(Denied::Repeated));
+        assert_eq!(repairs.ask(start, 2, 7, RTT), Ok(()), "another slot's");
+        assert_eq!(sent(&mut repairs, at(start, 300), None, 1000), [7, 7]);
+        let soon = repairs.ask(at(start, 369), 1, 7, RTT);
+        assert_eq!(soon, Err(Denied::Repeated));
+        // Receivers' round trips are not quite ours.
+        assert_eq!(repairs.ask(at(start, 372), 1, 7, RTT), Ok(()));
+        assert_eq!(repairs.ask(start, 1, 8, None), Ok(()));
+        let again: Vec<bool> = repairs.queue.iter().map(|asked| asked.again).collect();
+        assert_eq!(again, [true, false]);
+        assert_eq!(sent(&mut repairs, at(start, 400), None, 1000), [7, 8]);
+        let soon = repairs.ask(at(start, 439), 1, 8, None);
+        assert_eq!(soon, Err(Denied::Repeated));
+        assert_eq!(repairs.ask(at(start, 440), 1, 8, None), Ok(()));
     }
 
     #[test]
     fn repairs_never_exceed_their_share() {
         let now = Instant::now();
-        let mut budget = RepairBudget::default();
-        let (mut sent, mut repaired) = (0u64, 0u64);
-        for seq in 0..10_000u64 {
-            budget.earn(1000);
-            sent += 1000;
-            if budget.spend(now, seq, 1000, None).is_ok() {
-                repaired += 1000;
+        let mut repairs = Repairs::default();
+        let (mut media, mut repaired) = (0, 0);
+        for sequence in 0..10_000u16 {
+            repairs.earn(1000);
+            media += 1000;
+            let _ = repairs.ask(now, 0, sequence, None);
+            repaired += sent(&mut repairs, now, None, 1000).len() as i64 * 1000;
+        }
+        let share = media * SHARE_PERCENT / 100;
+        assert!(repaired <= share + INITIAL + 1000, "{repaired} of {share}");
+        assert!(repaired >= share - 1000, "{repaired} of {share}");
+    }
+
+    #[test]
+    fn a_burst_is_as_large_as_the_path_takes() {
+        let now = Instant::now();
+        for (estimate, packets) in [(None, 110), (Some(300_000), 11), (Some(1_600_000), 42)] {
+            let mut repairs = Repairs::default();
+            repairs.earn(1 << 20);
+            for sequence in 0..200 {
+                let _ = repairs.ask(now, 0, sequence, None);
+            }
+            let count = sent(&mut repairs, now, estimate, 1200).len();
+            assert!(count.abs_diff(packets) <= 1, "{count}");
+            assert!(estimate.is_none() || repairs.is_waiting());
+        }
+    }
+
+    #[test]
+    fn what_waits_too_long_is_given_up_and_may_be_asked_for_again() {
+        let start = Instant::now();
+        let mut repairs = Repairs::default();
+        repairs.spend(INITIAL as usize);
+        for sequence in 0..=QUEUE as u16 {
+            let full = sequence == QUEUE as u16;
+            let taken = repairs.ask(start, 0, sequence, None);
+            assert_eq!(taken.is_err(), full);
+        }
+        assert_eq!(repairs.next(start, None), None, "nothing is left for it");
+        assert_eq!(repairs.expire(at(start, 400)), 0);
+        assert_eq!(repairs.expire(at(start, 401)), QUEUE as u64);
+        assert!(!repairs.is_waiting());
+        assert_eq!(repairs.ask(at(start, 402), 0, 5, None), Ok(()));
+    }
+
+    #[test]
+    fn while_fresh_packets_wait_repairs_get_a_share() {
+        let mut repairs = Repairs::default();
+        assert!(!repairs.may_go_ahead());
+        let (mut fresh, mut repaired) = (0, 0);
+        for _ in 0..1000 {
+            repairs.wait_behind(1200);
+            fresh += 1200;
+            while repairs.may_go_ahead() {
+                repairs.spend(1200);
+                repaired += 1200;
             }
         }
-        assert!(repaired <= sent * SHARE_PERCENT / 100 + INITIAL);
-        assert!(repaired >= sent * SHARE_PERCENT / 100 - 1000);
+        assert_eq!(repaired, fresh);
+        // In the long run the budget is what counts.
+        assert_eq!(repairs.next(Instant::now(), None), None);
+        repairs.wait_no_longer();
+        assert!(!repairs.may_go_ahead());
     }
 }

@@ -70,6 +70,13 @@ impl Selection {
         }
     }
 
+    /// What flows until the switch is not worth it: it ends now.
+    pub fn abandon(&mut self) {
+        if let Self::Switching { target, .. } = *self {
+            *self = Self::Waiting { target };
+        }
+    }
+
     /// The source whose entry frame is waited for.
     pub fn awaited(&self) -> Option<SourceId> {
         match *self {

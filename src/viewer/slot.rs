@@ -12,7 +12,6 @@ use super::demand::Demand;
 use super::formats::OutgoingFormat;
 use super::line::{Backlog, Line, Moves, SourceId};
 use super::reception::Reception;
-use super::repair::{Denied, RepairBudget};
 use super::select::{Layers, Selection, Verdict};
 use crate::codec::{Cell, Codec, PictureIds};
 use crate::control::messages::LayerWish;
@@ -57,8 +56,6 @@ pub enum Repaired {
     Sent(usize),
     /// It is no longer kept, or never was sent.
     Gone,
-    /// The budget is used up.
-    Denied(Denied),
     /// It could not be sent.
     Failed(SendError),
 }
@@ -204,7 +201,6 @@ pub struct Slot {
     /// What the viewer asks for goes out as the same datagram once more.
     resends: bool,
     rtx_sequence: u64,
-    repairs: RepairBudget,
 }
 
 impl Slot {
@@ -255,7 +251,6 @@ impl Slot {
             formats_epoch: None,
             resends: ssrcs.rtx.is_none() && section.codecs.iter().any(|c| c.feedback.nack),
             rtx_sequence: u64::from(seeds.rtx_sequence & 0x7fff),
-            repairs: RepairBudget::default(),
         }
     }
 
@@ -379,7 +374,6 @@ impl Slot {
             Ok(size) => {
                 self.packets = self.packets.wrapping_add(1);
                 self.octets = self.octets.wrapping_add(payload.len() as u32);
-                self.repairs.earn(size);
                 Forwarded::Sent(size)
             }
             Err(error) => Forwarded::Failed(error),
@@ -445,7 +439,10 @@ impl Slot {
             encoding,
         };
         let expected = self.line.expected();
-        let next = self.selection.current() == Some(flows)
+        // The backlog that a switch begins with is not given up for it.
+        let free = self.behind.is_none_or(|b| b.encoding == encoding);
+        let next = free
+            && self.selection.current() == Some(flows)
             && self.line.source() == Some(flows)
             && packet.seq >= expected
             && packet.seq < expected + LINE_BREAK;

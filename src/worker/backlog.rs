@@ -11,7 +11,7 @@ use crate::room::keyframe_request::Reaction;
 use crate::telemetry::DropReason;
 use crate::viewer::catch_up::{Behind, Circumstances, Fed, Need, Step, plan};
 use crate::viewer::select::Awaited;
-use crate::viewer::slot::Slot;
+use crate::viewer::slot::{Repaired, Slot};
 
 /// Bytes of backlogs that a worker sends in one turn: about a millisecond's
 /// work, so that a crowd of joiners does not delay what is live.
@@ -102,6 +102,9 @@ impl Core {
             next: encoding.next_keyframe(now),
         });
         if let (Some(segment), Some(replay)) = (segment, plan.replay) {
+            if need == Need::Rescue {
+                slot.selection.abandon();
+            }
             slot.behind = Some(Behind::replay(wanted, &segment, replay, now));
             let again = slot.fed.filter(|fed| fed.first == segment.first);
             slot.fed = Some(Fed {
@@ -115,7 +118,8 @@ impl Core {
         ask.then_some((index, wanted))
     }
 
-    /// Sends what viewers are behind with, as far as their pace allows.
+    /// Sends what viewers are behind with, then the repairs they asked for, as far as
+    /// their pace allows.
     pub(super) fn send_backlogs(&mut self, now: Instant, flush: &mut dyn Flush) {
         let mut behind = std::mem::take(&mut self.behind);
         let mut left = BYTES_PER_TURN;
@@ -181,6 +185,7 @@ impl Core {
                         self.totals.rtp_out += 1;
                         viewer.sent.count(size);
                         viewer.pacer.spend(size);
+                        viewer.repairs.earn(size);
                         sent += size;
                     }
                     Step::Passed | Step::Live => {}
@@ -198,8 +203,68 @@ impl Core {
                 }
             }
         }
+        if rest {
+            viewer.repairs.wait_behind(sent);
+        } else {
+            viewer.repairs.wait_no_longer();
+        }
+        self.totals
+            .drops
+            .add_many(DropReason::RtxBudget, viewer.repairs.expire(now));
+        while viewer.repairs.is_waiting() && sent < most {
+            let may = match rest {
+                true => viewer.repairs.may_go_ahead(),
+                false => viewer.pacer.has_left_for_repairs(),
+            };
+            if !may {
+                break;
+            }
+            let Some(asked) = viewer.repairs.next(now, viewer.estimate) else {
+                break;
+            };
+            if self.outputs.arena.room() < ARENA_RESERVE {
+                flush.flush(&mut self.outputs.arena);
+            }
+            let mut out = Outlet {
+                now,
+                clock: &self.config.clock,
+                arena: &mut self.outputs.arena,
+                path,
+            };
+            let slot = viewer.slots.get_mut(usize::from(asked.slot));
+            let found = slot.and_then(|slot| {
+                let track = self.tracks.get(slot.track? as usize)?;
+                Some((slot, track))
+            });
+            let Some((slot, track)) = found else {
+                self.totals.drops.add(DropReason::RtxTooOld);
+                continue;
+            };
+            for _ in 0..=u8::from(asked.again) {
+                match slot.repair(&mut out, egress, track, asked.sequence) {
+                    Repaired::Sent(size) => {
+                        self.totals.repairs_out += 1;
+                        viewer.sent.count(size);
+                        viewer.pacer.spend(size);
+                        viewer.repairs.spend(size);
+                        sent += size;
+                    }
+                    Repaired::Gone => self.totals.drops.add(DropReason::RtxTooOld),
+                    Repaired::Failed(SendError::Full) => {
+                        self.totals.drops.add(DropReason::EgressFull);
+                    }
+                    Repaired::Failed(SendError::Seal) => {
+                        self.totals.drops.add(DropReason::Oversize);
+                    }
+                }
+            }
+        }
         viewer.pacer.note_behind(now, rest);
-        viewer.next_burst = rest.then(|| now + viewer.pacer.opens_in());
+        viewer.next_burst = match (rest, viewer.repairs.is_waiting()) {
+            (true, _) => Some(now + viewer.pacer.opens_in()),
+            (false, true) => Some(now + viewer.pacer.repairs_in()),
+            (false, false) => None,
+        };
         if let Some(at) = viewer.next_burst {
             self.wake_at(key, at);
         }
@@ -214,7 +279,16 @@ impl Core {
 fn need(slot: &Slot, track: &Track, asked: bool) -> Option<Need> {
     match (slot.selection.awaited(), slot.selection.current()) {
         (Some(_), None) => Some(Need::Join),
-        (Some(_), Some(_)) => Some(Need::Switch),
+        (Some(target), Some(current)) => {
+            let late = slot
+                .behind
+                .is_some_and(|behind| behind.encoding == current.encoding);
+            let lower = track.ladder.is_below(target.encoding, current.encoding);
+            Some(match late && lower {
+                true => Need::Rescue,
+                false => Need::Switch,
+            })
+        }
         (None, Some(_)) if asked => Some(Need::Recover),
         (None, Some(current)) => {
             let encoding = track.encodings.get(usize::from(current.encoding))?;

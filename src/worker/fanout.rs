@@ -170,6 +170,7 @@ impl Core {
                         self.totals.rtp_out += 1;
                         viewer.sent.count(size);
                         viewer.pacer.spend(size);
+                        viewer.repairs.earn(size);
                     }
                     Forwarded::NotSelected | Forwarded::Cut | Forwarded::Late => {}
                     Forwarded::NoFormat => self.totals.drops.add(DropReason::CodecMismatch),

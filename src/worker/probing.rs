@@ -29,8 +29,14 @@ impl Core {
         };
         let congestion = &mut viewer.congestion;
         let mut due = congestion.padding_due(micros, &mut egress.log);
+        // Padding is made of what media and repairs leave over.
+        let others = viewer.repairs.is_waiting() || viewer.slots.iter().any(|s| s.behind.is_some());
+        if due > 0 {
+            viewer.pacer.refill(now, viewer.estimate);
+        }
         for _ in 0..BURST {
-            if due == 0 || self.outputs.arena.room() < ARENA_RESERVE {
+            let nothing_left = others || !viewer.pacer.has_left_for_padding();
+            if due == 0 || nothing_left || self.outputs.arena.room() < ARENA_RESERVE {
                 break;
             }
             let mut out = Outlet {
@@ -51,6 +57,7 @@ impl Core {
                 break;
             };
             congestion.padded(size);
+            viewer.pacer.spend(size);
             viewer.sent.count(size);
             self.totals.padding_out += 1;
             due = due.saturating_sub(size);

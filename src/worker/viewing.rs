@@ -9,18 +9,23 @@ use super::session::{Media, Session};
 use crate::control::messages::{Event, InactiveReason};
 use crate::peer::congestion::reports::Report;
 use crate::peer::congestion::{Carries, Micros};
-use crate::peer::egress::{Outlet, SendError};
+use crate::peer::egress::Outlet;
 use crate::peer::rtcp::{self, NtpTime, RtcpWriter, SenderInfo, round_trip};
 use crate::telemetry::DropReason;
 use crate::units::MediaKind;
 use crate::viewer::allocate::{Request, allocate};
 use crate::viewer::repair::Denied;
-use crate::viewer::slot::{Repaired, Starved};
+use crate::viewer::slot::Starved;
 use crate::viewer::{REPORT_INTERVAL, Viewer};
 
 /// A NACK may name this many packets; a receiver that lost more is better
 /// served by a keyframe.
 const MAX_REPAIRS: usize = 128;
+
+/// So many packets asked for at a time, or one in so many lost as a report tells, are no
+/// accident but a queue on the path that was full.
+const OVERFLOW: u64 = 16;
+const OVERFLOWS: u32 = 10;
 
 /// A viewer that waits for the publisher's keyframe is told after this: a publisher that
 /// reacts has sent one by then.
@@ -146,14 +151,13 @@ impl Core {
     pub(super) fn viewer_rtcp(&mut self, now: Instant, slot: u32, bytes: &[u8]) {
         let Some(Session {
             media: Media::Viewer(viewer),
-            transport,
             heard,
             ..
         }) = self.sessions.get_mut(slot)
         else {
             return;
         };
-        let (Some(path), Some(mut egress)) = (transport.ice.path(), viewer.egress.take()) else {
+        let Some(mut egress) = viewer.egress.take() else {
             return self.totals.drops.add(DropReason::NotConnected);
         };
         let Some(buffer) = self.scratch.get_mut(..bytes.len()) else {
@@ -173,41 +177,22 @@ impl Core {
         for packet in rtcp::packets(plain) {
             match packet {
                 Ok(rtcp::Packet::Nack(nack)) => {
-                    let Some(slot) = viewer.slot_by_ssrc(nack.media_ssrc) else {
+                    let Some(at) = viewer.slot_index(nack.media_ssrc) else {
                         continue;
                     };
-                    let Some(track) = slot.track.and_then(|t| self.tracks.get(t as usize)) else {
-                        continue;
-                    };
-                    let mut out = Outlet {
-                        now,
-                        clock: &self.config.clock,
-                        arena: &mut self.outputs.arena,
-                        path,
-                    };
-                    let (mut asked, mut sent) = (0, smallvec::SmallVec::<[usize; 16]>::new());
+                    let slot_rtt = viewer.slots.get(usize::from(at)).and_then(|s| s.rtt);
+                    let rtt = slot_rtt.or(viewer.rtt);
+                    let mut asked = 0;
                     for sequence in nack.seqs().take(MAX_REPAIRS) {
                         asked += 1;
-                        match slot.repair(&mut out, &mut egress, track, sequence) {
-                            Repaired::Sent(size) => sent.push(size),
-                            Repaired::Gone => self.totals.drops.add(DropReason::RtxTooOld),
-                            Repaired::Denied(Denied::Budget) => {
-                                self.totals.drops.add(DropReason::RtxBudget);
-                            }
-                            Repaired::Denied(Denied::Repeated) => {}
-                            Repaired::Failed(SendError::Full) => {
-                                self.totals.drops.add(DropReason::EgressFull);
-                            }
-                            Repaired::Failed(SendError::Seal) => {
-                                self.totals.drops.add(DropReason::Oversize);
-                            }
+                        if viewer.repairs.ask(now, at, sequence, rtt) == Err(Denied::Budget) {
+                            self.totals.drops.add(DropReason::RtxBudget);
                         }
                     }
                     self.totals.nacks_in += asked;
-                    self.totals.repairs_out += sent.len() as u64;
                     viewer.nacked += asked;
-                    for size in sent {
-                        viewer.sent.count(size);
+                    if asked >= OVERFLOW {
+                        viewer.pacer.note_loss(now);
                     }
                 }
                 Ok(rtcp::Packet::Pli(pli)) => {
@@ -221,10 +206,10 @@ impl Core {
                     }
                 }
                 Ok(rtcp::Packet::ReceiverReport(report)) => {
-                    reports(viewer, report.blocks(), wall, micros);
+                    reports(viewer, report.blocks(), now, wall, micros);
                 }
                 Ok(rtcp::Packet::SenderReport(report)) => {
-                    reports(viewer, report.blocks(), wall, micros);
+                    reports(viewer, report.blocks(), now, wall, micros);
                 }
                 Ok(rtcp::Packet::Twcc(feedback)) => {
                     viewer.congestion.set_target(viewer.probe_target);
@@ -232,6 +217,9 @@ impl Core {
                     viewer
                         .congestion
                         .on_twcc(micros, &feedback, &mut egress.log);
+                    let queue = viewer.congestion.queue_delay();
+                    let queue = queue.map(|delay| Duration::from_micros(delay.max(0) as u64));
+                    viewer.pacer.note_queue(queue);
                 }
                 Ok(rtcp::Packet::Remb(remb)) => viewer.congestion.on_remb(micros, remb.bitrate),
                 Ok(_) => {}
@@ -239,6 +227,9 @@ impl Core {
             }
         }
         viewer.egress = Some(egress);
+        if viewer.repairs.is_waiting() {
+            self.behind.push(slot); // they are sent when this turn's media has left
+        }
         let estimate = viewer.congestion.estimate();
         let moved = viewer.estimate != estimate;
         viewer.estimate = estimate;
@@ -313,7 +304,8 @@ impl Core {
 fn reports(
     viewer: &mut Viewer,
     blocks: impl Iterator<Item = rtcp::ReportBlock>,
-    now: u32,
+    now: Instant,
+    wall: u32,
     micros: Micros,
 ) {
     let mut path = Report {
@@ -334,7 +326,7 @@ fn reports(
             path.lost += lost;
         }
         let is_video = slot.kind == MediaKind::Video;
-        if let Some(rtt) = round_trip(now, block.lsr, block.dlsr) {
+        if let Some(rtt) = round_trip(wall, block.lsr, block.dlsr) {
             slot.rtt = Some(rtt);
             viewer.rtt = Some(rtt);
             path.rtt = Micros::try_from(rtt.as_micros()).ok();
@@ -343,6 +335,9 @@ fn reports(
         if is_video || only {
             viewer.loss = f32::from(block.fraction_lost) / 256.0;
         }
+    }
+    if path.lost > 0 && path.lost * OVERFLOWS >= path.packets {
+        viewer.pacer.note_loss(now);
     }
     viewer.congestion.on_report(micros, &path);
 }

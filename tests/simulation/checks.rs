@@ -1,7 +1,7 @@
 //! What must hold of every viewer's line.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::client::{Client, Received};
 
@@ -78,4 +78,49 @@ pub fn complete_frames(packets: &[&Received]) -> Vec<u32> {
         .filter(|(_, (count, indices))| indices.len() == usize::from(*count))
         .map(|(frame, _)| frame)
         .collect()
+}
+
+/// When a decoder could show each picture: one after the other, and after a lost one
+/// only from a keyframe on.
+pub fn shown(packets: &[&Received]) -> Vec<Instant> {
+    let mut sorted: Vec<&&Received> = packets.iter().collect();
+    sorted.sort_by_key(|p| p.seq);
+    let key = |p: &&&Received| p.stamp.map(|s| (s.frame, s.layer));
+    let mut times: Vec<Instant> = Vec::new();
+    let (mut good, mut last) = (false, None);
+    for picture in sorted.chunk_by(|a, b| key(&a) == key(&b)) {
+        let Some(stamp) = picture[0].stamp else {
+            continue;
+        };
+        let complete = picture.len() == usize::from(stamp.count);
+        let follows = last.is_some_and(|last| last + 1 == stamp.frame);
+        good = complete && (stamp.keyframe || good && follows);
+        last = Some(stamp.frame);
+        if good {
+            let whole = picture.iter().map(|p| p.at).max();
+            times.extend(whole.max(times.last().copied()));
+        }
+    }
+    times
+}
+
+/// The longest time between two pictures that were shown in `from..to`.
+pub fn longest_freeze(packets: &[&Received], from: Instant, to: Instant) -> Duration {
+    let shown = shown(packets);
+    let within = shown.iter().copied().filter(|at| (from..to).contains(at));
+    let times: Vec<Instant> = [from].into_iter().chain(within).chain([to]).collect();
+    let gaps = times.windows(2).map(|pair| pair[1] - pair[0]);
+    gaps.max().unwrap_or_default()
+}
+
+/// The share of audio packets that never came, of those between the first and the last.
+pub fn audio_lost(client: &Client) -> f64 {
+    let numbers: BTreeSet<u32> = audio(client)
+        .iter()
+        .filter_map(|p| p.audio_number)
+        .collect();
+    let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else {
+        return 1.0;
+    };
+    1.0 - numbers.len() as f64 / f64::from(last - first + 1)
 }

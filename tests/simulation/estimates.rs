@@ -74,55 +74,6 @@ fn an_estimate_follows_the_viewers_own_path() {
     });
 }
 
-#[test]
-fn loss_on_the_publishers_way_moves_no_estimate() {
-    over_seeds("loss_on_the_publishers_way_moves_no_estimate", 3, |seed| {
-        let mut world = World::new(seed, 1);
-        let publisher = world.publish(0, 1, 1, Plan::default());
-        let viewers = [world.view(0, 1, ALICE), world.view(0, 1, ALICE)];
-        world.down[viewers[1].0].conditions = limited(3_000_000);
-        world.run(Duration::from_secs(15));
-        let before = viewers.map(|v| estimate(&mut world, v).expect("known"));
-        world.up[publisher.0].conditions.loss = 0.02;
-        for _ in 0..20 {
-            world.run(Duration::from_secs(1));
-            let now = viewers.map(|v| estimate(&mut world, v).expect("known"));
-            for (before, now) in before.iter().zip(now) {
-                let moved = (now / before - 1.0).abs();
-                assert!(moved <= 0.05, "{before} became {now}");
-            }
-        }
-    });
-}
-
-#[test]
-fn viewers_on_different_paths_do_not_touch_each_other() {
-    over_seeds(
-        "viewers_on_different_paths_do_not_touch_each_other",
-        3,
-        |seed| {
-            let mut world = World::new(seed, 1);
-            world.publish(0, 1, 1, Plan::default());
-            let good = world.view(0, 1, ALICE);
-            let poor = world.view(0, 1, ALICE);
-            world.run(Duration::from_secs(10));
-            let before = estimate(&mut world, good).expect("known");
-            world.down[poor.0].conditions = Conditions {
-                loss: 0.05,
-                ..limited(600_000)
-            };
-            for _ in 0..15 {
-                world.run(Duration::from_secs(1));
-                let now = estimate(&mut world, good).expect("known");
-                assert!((now / before - 1.0).abs() <= 0.05, "{before} became {now}");
-            }
-            let poor = estimate(&mut world, poor).expect("known");
-            assert!(poor < 0.65e6, "{poor} of 0.6 Mb/s");
-            continuous(&video(world.client(good)), 0);
-        },
-    );
-}
-
 /// A microphone alone: about 50 packets of 150 bytes a second.
 fn microphone() -> Plan {
     Plan {

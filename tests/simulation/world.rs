@@ -41,6 +41,10 @@ pub struct World {
     pub clients: Vec<Client>,
     pub up: Vec<Link>,
     pub down: Vec<Link>,
+    /// What paths to and from the server are like for those who come.
+    pub links: Conditions,
+    /// Which of `down` a client is behind.
+    behind: Vec<usize>,
     pub keys: Vec<SessionKey>,
     pub events: Vec<(Instant, Event)>,
     pub nonces: crate::nonces::Nonces,
@@ -83,6 +87,8 @@ impl World {
             clients: Vec::new(),
             up: Vec::new(),
             down: Vec::new(),
+            links: Conditions::default(),
+            behind: Vec::new(),
             keys: Vec::new(),
             events: Vec::new(),
             nonces: crate::nonces::Nonces::default(),
@@ -183,8 +189,9 @@ impl World {
         self.clients.push(client);
         self.keys.push(key);
         let seed = self.seed.wrapping_mul(1000) + index as u64 * 2;
-        self.up.push(Link::new(Conditions::default(), seed));
-        self.down.push(Link::new(Conditions::default(), seed + 1));
+        self.up.push(Link::new(self.links, seed));
+        self.down.push(Link::new(self.links, seed + 1));
+        self.behind.push(index);
         self.tick_client(index);
         ClientId(index)
     }
@@ -249,6 +256,11 @@ impl World {
         slots.find(|s| s.kind == MediaKind::Video).expect("video")
     }
 
+    /// Puts a client behind the link of another one: they share its rate.
+    pub fn share_link(&mut self, client: ClientId, with: ClientId) {
+        self.behind[client.0] = with.0;
+    }
+
     /// Cuts a client off: nothing passes either way any more.
     pub fn unplug(&mut self, client: ClientId) {
         self.up[client.0].conditions.loss = 1.0;
@@ -292,7 +304,7 @@ impl World {
         let Some(index) = self.clients.iter().position(|c| c.address == path.remote) else {
             return;
         };
-        for at in self.down[index].send(self.now, bytes.len()) {
+        for at in self.down[self.behind[index]].send(self.now, bytes.len()) {
             self.push(at, Delivery::ToClient(index, path.local, bytes.clone()));
         }
     }

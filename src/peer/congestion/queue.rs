@@ -68,6 +68,16 @@ impl QueueDelay {
         }
     }
 
+    /// Takes any packet: the way is no longer than it took. The first ones of all, and those
+    /// of trains, have met an empty queue when those that are measured find a full one.
+    pub fn bound(&mut self, sent: Micros, arrival: Micros) {
+        let delay = arrival - sent;
+        if self.base.is_none() {
+            self.base_since = sent;
+        }
+        self.base = Some(self.base.map_or(delay, |base| base.min(delay)));
+    }
+
     /// The queueing delay.
     pub fn delay(&self) -> Micros {
         self.now
@@ -91,6 +101,15 @@ impl QueueDelay {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_that_the_first_packets_have_filled_has_a_queue() {
+        let mut queue = QueueDelay::default();
+        queue.bound(0, 20_000);
+        queue.bound(10_000, 90_000);
+        queue.add(50_000, 350_000);
+        assert_eq!(queue.delay(), 280_000);
+    }
 
     #[test]
     fn jitter_is_no_queue_and_a_queue_is_one() {

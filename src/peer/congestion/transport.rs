@@ -208,6 +208,7 @@ impl Transport {
         let trip = (now - packet.sent).clamp(0, MOST_RTT);
         // The packet that came last waited least for the feedback.
         self.rtt = Some(self.rtt.map_or(trip, |rtt| (rtt * 31 + trip) / 32));
+        self.queue.bound(packet.sent, arrival);
         // A train makes a queue on purpose.
         if packet.probe == NO_PROBE
             && let Some(delta) = self.groups.add(packet.sent, arrival)

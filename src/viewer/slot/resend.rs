@@ -29,6 +29,8 @@ struct Again<'t> {
 impl Slot {
     /// Sends again what the viewer asks for by the low bits of its number:
     /// as RTX (RFC 4588) where negotiated, else the same datagram once more.
+    /// What was sent before the last change of sources is [`Repaired::Gone`]: the
+    /// keyframe that came with it needs nothing of that.
     pub fn repair(
         &mut self,
         out: &mut Outlet<'_>,
@@ -36,7 +38,14 @@ impl Slot {
         track: &Track,
         sequence: u16,
     ) -> Repaired {
-        self.send_again(out, egress, track, sequence, false)
+        let source = match self.line.origin(sequence) {
+            Some((_, origin)) => origin.source(),
+            None => return Repaired::Gone,
+        };
+        if self.line.source() != Some(source) {
+            return Repaired::Gone;
+        }
+        self.send_again(out, egress, track, sequence)
     }
 
     /// Sends one of the newest packets again as RTX, to probe the path with: the
@@ -53,7 +62,7 @@ impl Slot {
             let Some(seq) = self.line.next_seq().checked_sub(back) else {
                 continue;
             };
-            let sent = self.send_again(out, egress, track, seq as u16, true);
+            let sent = self.send_again(out, egress, track, seq as u16);
             if sent != Repaired::Gone {
                 return sent;
             }
@@ -67,7 +76,6 @@ impl Slot {
         egress: &mut Egress,
         track: &Track,
         sequence: u16,
-        padding: bool,
     ) -> Repaired {
         let Some((seq, origin)) = self.line.origin(sequence) else {
             return Repaired::Gone;
@@ -77,10 +85,6 @@ impl Slot {
         let Some(again) = self.again(track, origin, &mut sets, &empty) else {
             return Repaired::Gone;
         };
-        let size = again.payload.len();
-        if !padding && let Err(denied) = self.repairs.spend(out.now, seq, size, self.rtt) {
-            return Repaired::Denied(denied);
-        }
         let (number, roc, prefix, ssrc, pt) = match (self.ssrcs.rtx, again.format.rtx_pt) {
             // A RED packet is repaired as it is: RTX names the codec inside.
             (Some(rtx), Some(rtx_pt)) if again.pt == again.format.pt => {
