@@ -27,7 +27,7 @@ impl Row {
         let worst = match figure.limit {
             Limit::AtLeast(_) => values.iter().copied().fold(f64::MAX, f64::min),
             Limit::AtMost(_) => values.iter().copied().fold(f64::MIN, f64::max),
-            Limit::Between(low, high) => {
+            Limit::Mean(low, high) => {
                 let off = |v: &f64| (v - (low + high) / 2.0).abs();
                 let by_distance = |a: &&f64, b: &&f64| off(a).total_cmp(&off(b));
                 values.iter().max_by(by_distance).copied().unwrap_or(0.0)
@@ -45,7 +45,7 @@ impl Row {
         let asked = match self.figure.limit {
             Limit::AtLeast(low) => format!("at least {low}"),
             Limit::AtMost(high) => format!("at most {high}"),
-            Limit::Between(low, high) => format!("{low} to {high}"),
+            Limit::Mean(low, high) => format!("{low} to {high} in the mean"),
         };
         let Self { mean, worst, .. } = self;
         format!(
@@ -54,12 +54,12 @@ impl Row {
         )
     }
 
-    /// The worst seed is not as asked.
+    /// It is not as asked, where nothing else is said in the worst seed.
     fn fails(&self) -> bool {
         match self.figure.limit {
             Limit::AtLeast(low) => self.worst < low,
             Limit::AtMost(high) => self.worst > high,
-            Limit::Between(low, high) => !(low..=high).contains(&self.worst),
+            Limit::Mean(low, high) => !(low..=high).contains(&self.mean),
         }
     }
 
@@ -69,7 +69,7 @@ impl Row {
         match self.figure.limit {
             Limit::AtLeast(_) => self.mean < before - slack,
             Limit::AtMost(_) => self.mean > before + slack,
-            Limit::Between(..) => (self.mean - before).abs() > slack,
+            Limit::Mean(..) => (self.mean - before).abs() > slack,
         }
     }
 }
