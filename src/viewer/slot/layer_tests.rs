@@ -17,6 +17,9 @@ use crate::peer::header::{self, ExtensionIds};
 use crate::peer::negotiate::HeaderExtension;
 use crate::room::testing;
 
+mod encrypted;
+mod h265;
+
 const DESCRIPTOR_ID: u8 = 9;
 
 /// How many packets each packet of a fixture is made of.
