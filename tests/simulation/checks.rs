@@ -85,10 +85,10 @@ pub fn complete_frames(packets: &[&Received]) -> Vec<u32> {
 pub fn shown(packets: &[&Received]) -> Vec<Instant> {
     let mut sorted: Vec<&&Received> = packets.iter().collect();
     sorted.sort_by_key(|p| p.seq);
-    let key = |p: &&&Received| p.stamp.map(|s| (s.frame, s.layer));
+    let key = |p: &&Received| p.stamp.map(|s| (s.frame, s.layer));
     let mut times: Vec<Instant> = Vec::new();
     let (mut good, mut last) = (false, None);
-    for picture in sorted.chunk_by(|a, b| key(&a) == key(&b)) {
+    for picture in sorted.chunk_by(|a, b| key(a) == key(b)) {
         let Some(stamp) = picture[0].stamp else {
             continue;
         };
