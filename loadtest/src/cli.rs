@@ -319,11 +319,7 @@ fn execute(cli: Cli) -> Result<u8, CliError> {
         } => {
             sys::raise_open_files().map_err(io("sockets"))?;
             let time = Duration::from_secs_f64(seconds.clamp(0.01, 60.0));
-            let work = Work {
-                viewers,
-                payload_bytes,
-                burst: burst.clamp(1, 60),
-            };
+            let work = Work::video(viewers, payload_bytes, burst.clamp(1, 60));
             let placement = Placement::halves(true);
             let f = floor::floor(work, &placement.server, time).map_err(io("the floor"))?;
             println!(

@@ -1,7 +1,8 @@
 //! The floor: what it costs at least to give each viewer its packet, on this
 //! machine, at this moment. No WebRTC at all: copy the packet behind a fresh
 //! header, seal it with AES-GCM under the viewer's own key, and hand a frame's
-//! packets to the kernel with one GSO run for each viewer and `sendmmsg` for all.
+//! packets to the kernel with one GSO run for each viewer and `sendmmsg` for all; likewise
+//! each packet of sound, which is a message of its own.
 
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::media::audio;
 use crate::scenario::types::Scenario;
 use crate::sys::{RecvBatch, SendBatch, pin_to, thread_cpu_ns};
 use crate::wire::rtp;
@@ -29,6 +31,9 @@ pub struct Floor {
     /// Packets of a frame, which leave together.
     #[serde(default)]
     pub burst: usize,
+    /// Packets of sound for 100 frames.
+    #[serde(default)]
+    pub sounds_per_100_frames: usize,
 }
 
 /// What the floor is to carry.
@@ -40,9 +45,24 @@ pub struct Work {
     pub payload_bytes: usize,
     /// Packets of a frame, which leave together.
     pub burst: usize,
+    /// Packets of sound for 100 frames.
+    pub sounds_per_100_frames: usize,
+    /// Bytes of a packet of sound.
+    pub sound_bytes: usize,
 }
 
 impl Work {
+    /// Video alone.
+    pub fn video(viewers: usize, payload_bytes: usize, burst: usize) -> Self {
+        Self {
+            viewers,
+            payload_bytes,
+            burst,
+            sounds_per_100_frames: 0,
+            sound_bytes: 0,
+        }
+    }
+
     /// What a scenario's viewers get.
     pub fn of(scenario: &Scenario) -> Self {
         let m = &scenario.media;
@@ -51,12 +71,20 @@ impl Work {
             0 => (frame / m.payload_bytes as f64).round() as usize,
             packets => packets as usize,
         };
-        Self {
-            viewers: scenario.viewers() as usize,
-            payload_bytes: m.payload_bytes,
-            // A run that the kernel cuts has at most 64 pieces and 64 kB.
-            burst: burst.clamp(1, (60_000 / m.payload_bytes.max(1)).min(60)),
+        // A run that the kernel cuts has at most 64 pieces and 64 kB.
+        let burst = burst.clamp(1, (60_000 / m.payload_bytes.max(1)).min(60));
+        let mut work = Self::video(scenario.viewers() as usize, m.payload_bytes, burst);
+        if m.audio
+            && m.video
+            && let Ok(sound) = audio::builtin()
+        {
+            let bytes: usize = sound.packets.iter().map(Vec::len).sum();
+            work.sound_bytes = bytes / sound.packets.len().max(1);
+            let frame = 1.0 / m.fps;
+            let sounds = 100.0 * frame / sound.interval.as_secs_f64();
+            work.sounds_per_100_frames = sounds.round() as usize;
         }
+        work
     }
 }
 
@@ -85,15 +113,10 @@ pub fn floor(work: Work, cores: &[usize], time: Duration) -> io::Result<Floor> {
 }
 
 fn measure(work: Work, time: Duration) -> io::Result<Floor> {
-    let Work {
-        viewers,
-        payload_bytes,
-        burst,
-    } = work;
     let sender = UdpSocket::bind("127.0.0.1:0")?;
-    let mut sockets = Vec::with_capacity(viewers);
-    let mut all = Vec::with_capacity(viewers);
-    for i in 0..viewers {
+    let mut sockets = Vec::with_capacity(work.viewers);
+    let mut all = Vec::with_capacity(work.viewers);
+    for i in 0..work.viewers {
         let socket = UdpSocket::bind("127.0.0.1:0")?;
         let SocketAddr::V4(to) = socket.local_addr()? else {
             return Err(io::ErrorKind::AddrNotAvailable.into());
@@ -108,46 +131,64 @@ fn measure(work: Work, time: Duration) -> io::Result<Floor> {
             sequence: 0,
         });
     }
-    let payload = vec![0x5A; payload_bytes];
+    let picture = vec![0x5A; work.payload_bytes];
+    let sound = vec![0xA5; work.sound_bytes];
     let mut batch = SendBatch::default();
     let mut drain = RecvBatch::new(false);
-    let (mut cpu, mut packets) = (0, 0);
+    let (mut cpu, mut packets, mut due) = (0, 0, 0);
     let end = Instant::now() + time * 10;
     while cpu < time.as_nanos() as u64 && Instant::now() < end {
-        let start = thread_cpu_ns();
-        batch.clear();
-        for viewer in &mut all {
-            let run = batch.buffer().len();
-            let mut size = 0;
-            for i in 0..burst {
-                let at = batch.buffer().len();
-                let last = i + 1 == burst;
-                let number = viewer.sequence as u16;
-                let header = rtp::write(batch.buffer(), last, 96, number, 0, 1, &[]);
-                batch.buffer().extend_from_slice(&payload);
-                let roc = (viewer.sequence >> 16) as u32;
-                if !viewer.key.seal_rtp(batch.buffer(), at, header, roc) {
-                    return Err(io::Error::other("sealing failed"));
-                }
-                viewer.sequence += 1;
-                size = batch.buffer().len() - at;
+        // A frame, and the sound that falls due with it.
+        due += work.sounds_per_100_frames;
+        let sounds = due / 100;
+        due %= 100;
+        let parts =
+            std::iter::once((&picture, work.burst)).chain(std::iter::repeat_n((&sound, 1), sounds));
+        for (payload, count) in parts {
+            let start = thread_cpu_ns();
+            batch.clear();
+            for viewer in &mut all {
+                viewer.write(&mut batch, payload, count)?;
             }
-            batch.commit(run, Some(viewer.to), u16::try_from(size).ok());
-        }
-        let sent = batch.send(sender.as_raw_fd())?;
-        packets += (sent * burst) as u64;
-        cpu += thread_cpu_ns() - start;
-        for socket in &sockets {
-            while drain.recv(socket.as_raw_fd())? > 0 {}
+            let sent = batch.send(sender.as_raw_fd())?;
+            packets += (sent * count) as u64;
+            cpu += thread_cpu_ns() - start;
+            for socket in &sockets {
+                while drain.recv(socket.as_raw_fd())? > 0 {}
+            }
         }
     }
     Ok(Floor {
         cpu_us_per_packet: cpu as f64 / 1000.0 / packets.max(1) as f64,
         packets,
-        viewers,
-        payload_bytes,
-        burst,
+        viewers: work.viewers,
+        payload_bytes: work.payload_bytes,
+        burst: work.burst,
+        sounds_per_100_frames: work.sounds_per_100_frames,
     })
+}
+
+impl Viewer {
+    /// Appends `count` packets as one run.
+    fn write(&mut self, batch: &mut SendBatch, payload: &[u8], count: usize) -> io::Result<()> {
+        let run = batch.buffer().len();
+        let mut size = 0;
+        for i in 0..count {
+            let at = batch.buffer().len();
+            let number = self.sequence as u16;
+            let header = rtp::write(batch.buffer(), i + 1 == count, 96, number, 0, 1, &[]);
+            batch.buffer().extend_from_slice(payload);
+            let roc = (self.sequence >> 16) as u32;
+            if !self.key.seal_rtp(batch.buffer(), at, header, roc) {
+                return Err(io::Error::other("sealing failed"));
+            }
+            self.sequence += 1;
+            size = batch.buffer().len() - at;
+        }
+        let segment = u16::try_from(size).ok().filter(|_| count > 1);
+        batch.commit(run, Some(self.to), segment);
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -156,11 +197,7 @@ mod tests {
 
     #[test]
     fn the_floor_is_no_less_than_a_seal() {
-        let work = Work {
-            viewers: 10,
-            payload_bytes: 1100,
-            burst: 6,
-        };
+        let work = Work::video(10, 1100, 6);
         let f = floor(work, &[], Duration::from_millis(50)).unwrap();
         assert!(f.packets >= 60, "{f:?}");
         assert_eq!(f.packets % 6, 0);
@@ -169,14 +206,33 @@ mod tests {
     }
 
     #[test]
+    fn sound_is_sent_a_packet_at_a_time() {
+        let mut work = Work::video(10, 1100, 6);
+        (work.sounds_per_100_frames, work.sound_bytes) = (150, 90);
+        let f = floor(work, &[], Duration::from_millis(50)).unwrap();
+        let frames = f.packets as f64 / (10.0 * (6.0 + 1.5));
+        // The last frame may lack its sound, or have one more than its share.
+        assert!(
+            frames > 1.0 && (frames - frames.round()).abs() < 0.2,
+            "{f:?}"
+        );
+    }
+
+    #[test]
     fn the_work_is_the_scenarios() {
         let mut s = Scenario::default();
+        s.media.audio = false;
         (s.media.kbps, s.media.payload_bytes, s.load.viewers) = (1949, 1160, 50);
         let work = Work::of(&s);
         assert_eq!(
             (work.viewers, work.burst, work.payload_bytes),
             (50, 7, 1160)
         );
+        assert_eq!(work.sounds_per_100_frames, 0);
+        (s.media.audio, s.media.fps) = (true, 30.0);
+        let work = Work::of(&s);
+        assert_eq!(work.sounds_per_100_frames, 167);
+        assert!((20..400).contains(&work.sound_bytes), "{work:?}");
         s.media.packets_per_frame = 9;
         assert_eq!(Work::of(&s).burst, 9);
         s.media.packets_per_frame = 0;
