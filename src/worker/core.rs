@@ -158,6 +158,8 @@ pub struct Core {
     /// The newest subscription at another worker.
     pub(super) subscription: u32,
     pub(super) plain_stun: StunLimiter,
+    /// Viewers whose feedback was announced last, the newest first.
+    pub(super) coming: [Option<u32>; 2],
     /// Packets of the datagram in hand.
     pub(super) routed: Vec<Routed>,
     /// Its header extensions, until the engine has judged it.
@@ -197,6 +199,7 @@ impl Core {
             look_back: Vec::new(),
             subscription: 0,
             plain_stun: StunLimiter::new(config.clock.start()),
+            coming: [None; 2],
             routed: Vec::new(),
             passed: None,
             due: Vec::new(),

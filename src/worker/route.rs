@@ -11,6 +11,7 @@ use super::session::{Media, Session};
 use crate::control::messages::{CloseReason, Event};
 use crate::net::classify::{Class, classify};
 use crate::net::path::{Datagram, Path, Proto};
+use crate::net::prefetch::prefetch;
 use crate::net::stun::{self, StunView};
 use crate::net::ufrag;
 use crate::peer::egress::Egress;
@@ -49,6 +50,27 @@ impl Core {
                 });
             }
         }
+    }
+
+    /// Begins to load what a viewer's feedback needs, which lies all over the memory: its
+    /// session when the datagram is the third from now, and what that leads to in two more steps.
+    pub(super) fn expect(&mut self, datagram: &Datagram<'_>) {
+        let [third, second] = self.coming;
+        if let Some(viewer) = second.and_then(|slot| self.sessions.get_mut(slot)?.viewer()) {
+            viewer.congestion.prefetch();
+        }
+        if let Some(viewer) = third.and_then(|slot| self.sessions.get_mut(slot)?.viewer()) {
+            prefetch(&*viewer.congestion);
+        }
+        let feedback = matches!(classify(datagram.bytes), Ok(Class::Rtcp));
+        let slot = feedback
+            .then(|| self.addresses.get(datagram.proto, datagram.remote))
+            .flatten();
+        if let Some(session) = slot.and_then(|slot| self.sessions.get(slot)) {
+            prefetch(&session.media);
+            prefetch(&session.transport.ice);
+        }
+        self.coming = [slot, third];
     }
 
     fn stun(&mut self, now: Instant, datagram: &Datagram<'_>) {

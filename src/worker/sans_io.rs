@@ -30,6 +30,9 @@ pub trait SansIo {
 
     /// A datagram or frame arrived.
     fn datagram(&mut self, now: Instant, datagram: Datagram<'_>);
+    /// This datagram is the third from now in the batch that is read: what it will need may
+    /// be loaded.
+    fn expect(&mut self, datagram: &Datagram<'_>);
     /// A TCP connection is gone.
     fn tcp_closed(&mut self, now: Instant, remote: SocketAddr);
     /// The control plane wants something.
@@ -68,6 +71,10 @@ impl SansIo for Core {
 
     fn datagram(&mut self, now: Instant, datagram: Datagram<'_>) {
         self.handle(now, Input::Datagram(datagram));
+    }
+
+    fn expect(&mut self, datagram: &Datagram<'_>) {
+        Self::expect(self, datagram);
     }
 
     fn tcp_closed(&mut self, now: Instant, remote: SocketAddr) {

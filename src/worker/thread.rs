@@ -43,6 +43,9 @@ const EVENT_OUTBOX: usize = 4096;
 /// How soon a full queue is tried again.
 const RETRY: Duration = Duration::from_millis(2);
 
+/// How far ahead a core is told of the datagrams of a batch.
+const AHEAD: usize = 3;
+
 /// Events of one wait.
 const POLL_EVENTS: usize = 256;
 
@@ -231,7 +234,11 @@ impl Network {
             self.counts
                 .drops
                 .add_many(DropReason::UnknownProtocol, unusable);
+            let mut ahead = self.batch.iter().skip(AHEAD);
             for datagram in self.batch.iter() {
+                if let Some(coming) = ahead.next() {
+                    core.expect(&coming);
+                }
                 core.datagram(now, datagram);
             }
         }

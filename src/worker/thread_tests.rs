@@ -95,6 +95,8 @@ impl SansIo for Echo {
         }
     }
 
+    fn expect(&mut self, _: &Datagram<'_>) {}
+
     fn tcp_closed(&mut self, _: Instant, _: SocketAddr) {
         self.events.push(Event::Connected { key: key(7) });
     }

@@ -78,6 +78,13 @@ impl Congestion {
         Some(Bitrate(rate.clamp(MIN_RATE, MAX_RATE) as u64))
     }
 
+    /// Begins to load what feedback will need.
+    pub fn prefetch(&self) {
+        if let Some(transport) = &self.transport {
+            crate::net::prefetch::prefetch(&**transport);
+        }
+    }
+
     /// Tells this estimate from now on, whatever feedback says.
     pub fn pin(&mut self, estimate: Option<Bitrate>) {
         self.pinned = Some(estimate);
