@@ -17,6 +17,8 @@ pub mod stun;
 pub mod stun_limit;
 pub mod sys;
 pub mod tcp;
+#[cfg(feature = "openssl")]
+pub mod tls;
 pub mod udp;
 pub mod ufrag;
 

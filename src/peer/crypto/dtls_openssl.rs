@@ -29,6 +29,7 @@ use str0m::crypto::dtls::{
 };
 
 use super::keying::{self, SrtpProfile};
+use crate::net;
 
 /// Forward secrecy and AES-GCM only (RFC 8827 §6.5): every stack in use has it.
 const CIPHERS: &str = "ECDHE+AESGCM";
@@ -280,6 +281,9 @@ impl Endpoint {
         }
         if matches!(self.phase, Phase::Established | Phase::Closed) {
             self.read()?;
+            // Few records come from here on, and most sessions get none.
+            net::tls::free_buffers(&mut self.stream);
+            self.stream.get_mut().incoming = Vec::new();
         }
         Ok(())
     }
