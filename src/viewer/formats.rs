@@ -27,36 +27,57 @@ pub fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-/// How well a viewer's codec fits what a publisher sends: higher is better,
-/// zero is no fit at all.
-fn fit(format: &Format, viewer: &NegotiatedCodec) -> u32 {
-    if format.codec != viewer.codec {
-        return 0;
-    }
-    let same = |name: &str, default: &str| {
-        let ours = parameter(&format.fmtp, name).unwrap_or(default);
-        let theirs = parameter(&viewer.fmtp, name).unwrap_or(default);
-        ours.eq_ignore_ascii_case(theirs)
-    };
-    match format.codec {
-        // Decoders take any packetization in practice, and publishers declare
-        // one profile and send another (OBS), so a different profile is the
-        // worse choice and no refusal.
-        Codec::H264 => {
-            let profile = |fmtp: &str| {
-                parameter(fmtp, "profile-level-id")
-                    .and_then(|id| id.get(..4))
-                    .unwrap_or("4200")
-                    .to_ascii_lowercase()
-            };
-            1 + 2 * u32::from(profile(&format.fmtp) == profile(&viewer.fmtp))
-                + 4 * u32::from(same("packetization-mode", "0"))
+/// What tells two forms of a codec apart, as far as a decoder minds.
+#[derive(Debug, Clone, Copy)]
+struct Form<'a> {
+    codec: Codec,
+    channels: u8,
+    /// Packetization mode or profile.
+    mode: &'a str,
+    /// The first bytes of H.264's profile and level.
+    profile: &'a str,
+}
+
+impl<'a> Form<'a> {
+    fn read(codec: Codec, channels: u8, fmtp: &'a str) -> Self {
+        let value = |name: &str, default: &'static str| parameter(fmtp, name).unwrap_or(default);
+        let mode = match codec {
+            Codec::H264 => value("packetization-mode", "0"),
+            Codec::Vp9 => value("profile-id", "0"),
+            Codec::Av1 => value("profile", "0"),
+            Codec::H265 => value("profile-id", "1"),
+            _ => "",
+        };
+        let profile = match codec {
+            Codec::H264 => value("profile-level-id", "").get(..4).unwrap_or("4200"),
+            _ => "",
+        };
+        Self {
+            codec,
+            channels,
+            mode,
+            profile,
         }
-        Codec::Vp9 => 1 + u32::from(same("profile-id", "0")),
-        Codec::Av1 => 1 + u32::from(same("profile", "0")),
-        Codec::H265 => 1 + u32::from(same("profile-id", "1")),
-        Codec::Opus => 1,
-        _ => 1 + u32::from(format.channels == viewer.channels),
+    }
+
+    /// How well a viewer's form fits what a publisher sends: higher is better,
+    /// zero is no fit at all.
+    fn fit(&self, viewer: &Form<'_>) -> u32 {
+        if self.codec != viewer.codec {
+            return 0;
+        }
+        let mode = u32::from(self.mode.eq_ignore_ascii_case(viewer.mode));
+        match self.codec {
+            // Decoders take any packetization in practice, and publishers declare
+            // one profile and send another (OBS), so a different profile is the
+            // worse choice and no refusal.
+            Codec::H264 => {
+                1 + 2 * u32::from(self.profile.eq_ignore_ascii_case(viewer.profile)) + 4 * mode
+            }
+            Codec::Vp9 | Codec::Av1 | Codec::H265 => 1 + mode,
+            Codec::Opus => 1,
+            _ => 1 + u32::from(self.channels == viewer.channels),
+        }
     }
 }
 
@@ -66,12 +87,17 @@ pub fn match_formats(
     formats: &[Format],
     codecs: &[NegotiatedCodec],
 ) -> Vec<Option<OutgoingFormat>> {
+    let forms: Vec<Form<'_>> = codecs
+        .iter()
+        .map(|c| Form::read(c.codec, c.channels, &c.fmtp))
+        .collect();
     formats
         .iter()
         .map(|format| {
+            let sent = Form::read(format.codec, format.channels, &format.fmtp);
             let mut best: Option<(u32, &NegotiatedCodec)> = None;
-            for codec in codecs {
-                let fit = fit(format, codec);
+            for (codec, form) in codecs.iter().zip(&forms) {
+                let fit = sent.fit(form);
                 // The first of equals: the viewer's order is its preference.
                 if fit > best.map_or(0, |(fit, _)| fit) {
                     best = Some((fit, codec));

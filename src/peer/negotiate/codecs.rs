@@ -42,12 +42,47 @@ impl Payload {
 /// An offered payload type.
 struct Offered<'a> {
     pt: u8,
+    /// The payload type as written in the m-line.
+    format: &'a str,
     /// `a=rtpmap` without the payload type, as offered.
     rtpmap: &'a str,
     name: &'a str,
     clock: u32,
     channels: Option<u8>,
     fmtp: String,
+    /// A parameter line did not fit; later ones are left out.
+    full: bool,
+    feedback: Feedback,
+}
+
+impl Offered<'_> {
+    /// One `a=fmtp` line is the rule; further ones add parameters, as long as
+    /// all of them fit.
+    fn add_parameters(&mut self, line: &str) {
+        if self.full || self.fmtp.len() + line.len() > MAX_FMTP {
+            self.full = true;
+        } else if self.fmtp.is_empty() {
+            self.fmtp.push_str(line);
+        } else if !self.fmtp.contains(line) {
+            self.fmtp.push(';');
+            self.fmtp.push_str(line);
+        }
+    }
+
+    /// Reads name, clock rate and channels; `None` where they are wrong.
+    fn read_rtpmap(&mut self) -> Option<()> {
+        if self.rtpmap.is_empty() {
+            self.rtpmap = static_rtpmap(self.pt)?;
+        }
+        let mut parts = Some(self.rtpmap).filter(|m| m.len() <= 64)?.split('/');
+        self.name = parts.next()?;
+        self.clock = parts.next()?.trim().parse().ok()?;
+        self.channels = match parts.next() {
+            Some(channels) => Some(channels.trim().parse().ok()?),
+            None => None,
+        };
+        Some(())
+    }
 }
 
 /// Matches the section's payload types with what Weir forwards.
@@ -69,7 +104,7 @@ pub(super) fn read(
             codec,
             channels: channels(o, codec),
             fmtp: o.fmtp.clone(),
-            feedback: feedback(section, o.pt),
+            feedback: o.feedback,
         });
     }
     if codecs.is_empty() {
@@ -111,51 +146,54 @@ pub(super) fn read(
 /// The section's payload types in m-line order, each once.
 fn offered<'a>(section: &Section<'a>) -> Vec<Offered<'a>> {
     let mut list: Vec<Offered<'a>> = Vec::new();
+    let mut at = [None; 128];
     for format in section.formats() {
-        let Some(pt) = payload_type(format) else {
-            continue;
-        };
-        if list.iter().any(|o| o.pt == pt) {
-            continue;
+        if let Some(pt) = payload_type(format)
+            && at[usize::from(pt)].is_none()
+        {
+            at[usize::from(pt)] = Some(list.len());
+            list.push(Offered {
+                pt,
+                format,
+                rtpmap: "",
+                name: "",
+                clock: 0,
+                channels: None,
+                fmtp: String::new(),
+                full: false,
+                feedback: Feedback::default(),
+            });
         }
-        let rtpmap = for_payload(section, "rtpmap", format)
-            .next()
-            .or_else(|| static_rtpmap(pt));
-        let Some(rtpmap) = rtpmap.filter(|m| m.len() <= 64) else {
-            continue;
-        };
-        let mut parts = rtpmap.split('/');
-        let name = parts.next().unwrap_or_default();
-        let Some(clock) = parts.next().and_then(|c| c.trim().parse().ok()) else {
-            continue;
-        };
-        let channels = match parts.next().map(|c| c.trim().parse()) {
-            None => None,
-            Some(Ok(channels)) => Some(channels),
-            Some(Err(_)) => continue,
-        };
-        // One line is the rule; further ones add parameters.
-        let mut fmtp = String::new();
-        for line in for_payload(section, "fmtp", format) {
-            if fmtp.len() + line.len() > MAX_FMTP {
-                break;
-            }
-            if !fmtp.is_empty() && !fmtp.contains(line) {
-                fmtp.push(';');
-                fmtp.push_str(line);
-            } else if fmtp.is_empty() {
-                fmtp.push_str(line);
-            }
-        }
-        list.push(Offered {
-            pt,
-            rtpmap,
-            name,
-            clock,
-            channels,
-            fmtp,
-        });
     }
+    // One walk through the attributes, whatever the number of payload types.
+    for (name, value) in section.attributes() {
+        if !matches!(name, "rtpmap" | "fmtp" | "rtcp-fb") {
+            continue;
+        }
+        let Some((format, rest)) = value.trim().split_once(' ') else {
+            continue;
+        };
+        let rest = rest.trim();
+        if name == "rtcp-fb" && format == "*" {
+            for offered in &mut list {
+                add_feedback(&mut offered.feedback, rest);
+            }
+            continue;
+        }
+        let pt = format.parse::<u8>().ok();
+        let found = pt.and_then(|pt| *at.get(usize::from(pt))?);
+        let Some(offered) = found.and_then(|index| list.get_mut(index)) else {
+            continue;
+        };
+        match name {
+            "rtcp-fb" => add_feedback(&mut offered.feedback, rest),
+            _ if format != offered.format => {}
+            "rtpmap" if offered.rtpmap.is_empty() => offered.rtpmap = rest,
+            "fmtp" => offered.add_parameters(rest),
+            _ => {}
+        }
+    }
+    list.retain_mut(|offered| offered.read_rtpmap().is_some());
     list
 }
 
@@ -174,18 +212,6 @@ fn static_rtpmap(pt: u8) -> Option<&'static str> {
         9 => Some("G722/8000"),
         _ => None,
     }
-}
-
-/// The rest of each `a=name:format rest`.
-fn for_payload<'a>(
-    section: &Section<'a>,
-    name: &'a str,
-    format: &'a str,
-) -> impl Iterator<Item = &'a str> + use<'a> {
-    section.values(name).filter_map(move |value| {
-        let (pt, rest) = value.split_once(' ')?;
-        (pt == format).then(|| rest.trim())
-    })
 }
 
 /// The codec of an offered payload type, when Weir forwards it in this form.
@@ -220,27 +246,16 @@ fn channels(offered: &Offered<'_>, codec: Codec) -> u8 {
     }
 }
 
-/// The RTCP feedback offered for `pt` or for all payload types (RFC 4585 §4.2)
-/// that Weir gives or takes.
-fn feedback(section: &Section<'_>, pt: u8) -> Feedback {
-    let mut feedback = Feedback::default();
-    for value in section.values("rtcp-fb") {
-        let Some((format, kind)) = value.split_once(' ') else {
-            continue;
-        };
-        if format != "*" && format.parse() != Ok(pt) {
-            continue;
-        }
-        match kind.trim() {
-            "nack" => feedback.nack = true,
-            "nack pli" => feedback.pli = true,
-            "ccm fir" => feedback.fir = true,
-            "goog-remb" => feedback.remb = true,
-            "transport-cc" => feedback.transport_cc = true,
-            _ => {}
-        }
+/// Takes in a kind of RTCP feedback (RFC 4585 §4.2) that Weir gives or takes.
+fn add_feedback(feedback: &mut Feedback, kind: &str) {
+    match kind {
+        "nack" => feedback.nack = true,
+        "nack pli" => feedback.pli = true,
+        "ccm fir" => feedback.fir = true,
+        "goog-remb" => feedback.remb = true,
+        "transport-cc" => feedback.transport_cc = true,
+        _ => {}
     }
-    feedback
 }
 
 /// The answer's lines for an offered payload type, if it is part of the answer.

@@ -13,8 +13,7 @@ pub(super) const MAX_BYTES: usize = 128 * 1024;
 pub(super) const MAX_LINES: usize = 4096;
 /// The most m-lines.
 pub(super) const MAX_SECTIONS: usize = 64;
-/// The most formats of an m-line: there are no more payload types. Each one costs
-/// a walk through the section's attributes.
+/// The most formats of an m-line: there are no more payload types.
 const MAX_FORMATS: usize = 128;
 /// The longest mid and the longest m-line token in bytes; the MID header
 /// extension carries 16 in its one-byte form.
@@ -151,6 +150,13 @@ impl<'a> Section<'a> {
     /// The section's own values of `name`, in order.
     pub fn values(&self, name: &'a str) -> impl Iterator<Item = &'a str> + use<'a> {
         values(&self.media.attributes, name)
+    }
+
+    /// The section's own attributes and their values, in order.
+    pub fn attributes(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        let value = |a: &'a Attribute| a.value.as_deref().unwrap_or_default();
+        let attributes = self.media.attributes.iter();
+        attributes.map(move |a| (a.attribute.as_str(), value(a)))
     }
 
     /// The section's own first value of `name`.
