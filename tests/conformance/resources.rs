@@ -108,12 +108,14 @@ async fn the_list_of_rooms_has_its_agreed_form() {
     answer.expect(201);
     viewer.accept(&answer.body);
     assert!(viewer.more_video(60, Duration::from_secs(10)).await);
-    // Rates are those of the last whole second.
+    // Rates and counts are those of the last whole second.
     let end = tokio::time::Instant::now() + Duration::from_secs(10);
     let rooms = loop {
         let rooms = server.rooms().await;
         let video = &rooms[0]["participants"][0]["tracks"][1];
-        let measured = video["encodings"][0]["bitrate"].as_u64() > Some(0);
+        let measured = video["encodings"][0]["bitrate"].as_u64() > Some(0)
+            && video["encodings"][0]["packets"].as_u64() > Some(60)
+            && rooms[0]["viewing"][0]["packets"].as_u64() > Some(60);
         if measured || tokio::time::Instant::now() > end {
             break rooms;
         }
