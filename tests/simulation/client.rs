@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use str0m::bwe::BweKind;
-use str0m::change::{SdpAnswer, SdpPendingOffer};
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 use str0m::format::Codec;
 use str0m::media::{Direction, KeyframeRequestKind, MediaKind, Mid, Pt, Simulcast, SimulcastLayer};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{ExtensionValues, RtpWrite, Ssrc};
-use str0m::{Candidate, Event, Input, Output, Rtc};
+use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
 use crate::media::{Stamp, read_vp8, vp8};
 
@@ -140,12 +140,7 @@ impl Client {
         publish: Option<Plan>,
         sections: (usize, usize),
     ) -> (Self, String) {
-        let mut rtc = Rtc::builder()
-            .set_rtp_mode(true)
-            .clear_codecs()
-            .enable_vp8(true)
-            .enable_opus(true, false)
-            .build(now);
+        let mut rtc = builder().build(now);
         rtc.add_local_candidate(Candidate::host(address, Protocol::Udp).expect("host candidate"));
         let direction = match publish {
             Some(_) => Direction::SendOnly,
@@ -233,6 +228,20 @@ impl Client {
         (client, offer)
     }
 
+    /// A client that will answer an offer.
+    pub fn answering(address: SocketAddr, now: Instant, offer: &str) -> (Self, String) {
+        let (mut client, _) = Self::new(address, now, None, (1, 1));
+        let mut rtc = builder().build(now);
+        rtc.add_local_candidate(Candidate::host(address, Protocol::Udp).expect("host candidate"));
+        let offer = SdpOffer::from_sdp_string(offer).expect("str0m reads the offer");
+        let answer = rtc.sdp_api().accept_offer(offer).expect("and takes it");
+        client.rtc = rtc;
+        client.pending = None;
+        client.videos.clear();
+        client.timeout = None;
+        (client, answer.to_sdp_string())
+    }
+
     pub fn answer(&mut self, sdp: &str) {
         let answer = SdpAnswer::from_sdp_string(sdp).expect("str0m reads the answer");
         let pending = self.pending.take().expect("an offer is open");
@@ -289,6 +298,9 @@ impl Client {
                     p.next_frame = Some(now);
                     p.next_audio = Some(now);
                 }
+            }
+            Event::MediaAdded(media) if media.kind == MediaKind::Video => {
+                self.videos.push(media.mid);
             }
             Event::Closed => self.closed = true,
             Event::EgressBitrateEstimate(BweKind::Remb { estimate, .. }) => {
@@ -473,4 +485,12 @@ fn pt(rtc: &Rtc, codec: Codec) -> Pt {
         .find(|p| p.spec().codec == codec)
         .expect("a configured codec")
         .pt()
+}
+
+fn builder() -> RtcConfig {
+    Rtc::builder()
+        .set_rtp_mode(true)
+        .clear_codecs()
+        .enable_vp8(true)
+        .enable_opus(true, false)
 }

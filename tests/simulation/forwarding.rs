@@ -39,6 +39,36 @@ fn a_viewer_gets_every_packet_on_one_line() {
 }
 
 #[test]
+fn a_viewer_that_answers_an_offer_gets_what_the_others_get() {
+    let name = "a_viewer_that_answers_an_offer_gets_what_the_others_get";
+    over_seeds(name, 3, |seed| {
+        let mut world = World::new(seed, 2);
+        world.publish(0, 1, 1, Plan::default());
+        world.run(Duration::from_secs(2));
+        let viewers = [0, 1].map(|worker| world.view_by_answer(worker, 1, ALICE));
+        world.run(Duration::from_secs(2));
+        for viewer in viewers {
+            world.down[viewer.0].conditions.loss = 0.03;
+        }
+        world.run(Duration::from_secs(4));
+        for viewer in viewers {
+            world.down[viewer.0].conditions.loss = 0.0;
+        }
+        world.run(Duration::from_secs(1));
+        for viewer in viewers {
+            let client = world.client(viewer);
+            let video = video(client);
+            starts_with_a_keyframe(&video);
+            // RTX was agreed on, too.
+            continuous(&video, 2);
+            timestamps_follow_time(&video, 90_000.0, Duration::from_millis(100));
+            assert!(complete_frames(&video).len() > 6 * 30);
+            assert!(audio(client).len() > 6 * 45);
+        }
+    });
+}
+
+#[test]
 fn viewers_may_come_first_and_wait() {
     over_seeds("viewers_may_come_first_and_wait", 3, |seed| {
         let mut world = World::new(seed, 1);

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use weir::codec::Codec;
 use weir::control::messages::{
     CloseReason, Command, Event, LayerWish, OpenSession, Reply, SessionRole, SlotSnapshot,
     ViewTarget, WorkerSnapshot,
@@ -14,7 +15,8 @@ use weir::control::messages::{
 use weir::net::{Datagram, Path, Proto, SendArena};
 use weir::peer::crypto::Crypto;
 use weir::peer::negotiate::{
-    AnswerContext, AnswerNames, Direction, Negotiated, Policy, read_offer,
+    AnswerContext, AnswerNames, CounterOffer, Direction, LocalTransport, Negotiated, Policy,
+    read_offer,
 };
 use weir::units::{MediaKind, ParticipantId, RequestId, RoomId, SessionKey, WorkerId};
 use weir::worker::clock::WallClock;
@@ -56,6 +58,11 @@ pub struct World {
 
 fn core_address(index: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 1], 7882 + index as u16))
+}
+
+/// A client's.
+fn address(index: usize) -> SocketAddr {
+    SocketAddr::from(([10, 1, (index >> 8) as u8, index as u8], 5000))
 }
 
 impl World {
@@ -139,7 +146,7 @@ impl World {
         sections: (usize, usize),
     ) -> ClientId {
         let index = self.clients.len();
-        let address = SocketAddr::from(([10, 1, (index >> 8) as u8, index as u8], 5000));
+        let address = address(index);
         let direction = match role {
             SessionRole::Publisher(_) => Direction::Publish,
             SessionRole::Viewer(_) => Direction::View,
@@ -163,8 +170,66 @@ impl World {
         };
         self.cores[core].handle(self.now, Input::Command(Command::Open(Box::new(open))));
         self.turn(core);
-        let (key, local) = self
-            .events
+        let (key, local) = self.opened(index);
+        let context = self.context(core);
+        let names = AnswerNames {
+            session_id: index as u64 + 1,
+            stream_id: "stream",
+            cname: &format!("client-{index}"),
+        };
+        client.answer(&accepted.answer(&context, &local, &names));
+        self.add(client, key)
+    }
+
+    /// A viewer that answers the server's offer, instead of making one (`406` to its POST).
+    pub fn view_by_answer(&mut self, worker: u8, room: u64, target: ViewTarget) -> ClientId {
+        let index = self.clients.len();
+        let core = usize::from(worker);
+        let offer = CounterOffer::new(&[Codec::Vp8, Codec::Opus]);
+        let open = OpenSession {
+            request: RequestId(index as u64),
+            room: RoomId(room),
+            role: SessionRole::Viewer(target),
+            identity: None,
+            negotiated: offer.negotiated().clone(),
+            log_id: Arc::from(format!("client-{index}")),
+        };
+        self.cores[core].handle(self.now, Input::Command(Command::Open(Box::new(open))));
+        self.turn(core);
+        let (key, local) = self.opened(index);
+        let names = AnswerNames {
+            session_id: index as u64 + 1,
+            stream_id: "stream",
+            cname: &format!("client-{index}"),
+        };
+        let sdp = offer.write(&self.context(core), &local, &names);
+        let (client, answer) = Client::answering(address(index), self.now, &sdp);
+        let negotiated = offer.read_answer(&answer).expect("an answer that fits");
+        let answered = Command::Answer {
+            request: RequestId(u64::MAX - 2),
+            key,
+            negotiated: Box::new(negotiated),
+        };
+        self.cores[core].handle(self.now, Input::Command(answered));
+        self.turn(core);
+        let begins = self.events.iter().any(|(_, event)| {
+            matches!(event, Event::Reply { request: RequestId(n), reply: Reply::Answered } if *n == u64::MAX - 2)
+        });
+        assert!(begins, "the answer is taken");
+        self.add(client, key)
+    }
+
+    fn context(&self, core: usize) -> AnswerContext {
+        AnswerContext {
+            fingerprint: self.fingerprint.clone(),
+            udp_candidates: vec![core_address(core)],
+            tcp_candidates: Vec::new(),
+        }
+    }
+
+    /// The session that was opened for a client, and its transport.
+    fn opened(&self, index: usize) -> (SessionKey, LocalTransport) {
+        self.events
             .iter()
             .rev()
             .find_map(|(_, event)| match event {
@@ -174,18 +239,11 @@ impl World {
                 } if *request == RequestId(index as u64) => Some((*key, local.clone())),
                 _ => None,
             })
-            .expect("the session is opened");
-        let context = AnswerContext {
-            fingerprint: self.fingerprint.clone(),
-            udp_candidates: vec![core_address(core)],
-            tcp_candidates: Vec::new(),
-        };
-        let names = AnswerNames {
-            session_id: index as u64 + 1,
-            stream_id: "stream",
-            cname: &format!("client-{index}"),
-        };
-        client.answer(&accepted.answer(&context, &local, &names));
+            .expect("the session is opened")
+    }
+
+    fn add(&mut self, client: Client, key: SessionKey) -> ClientId {
+        let index = self.clients.len();
         self.clients.push(client);
         self.keys.push(key);
         let seed = self.seed.wrapping_mul(1000) + index as u64 * 2;
