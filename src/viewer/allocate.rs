@@ -24,8 +24,15 @@ const TO_KEEP: u64 = 95;
 /// better spent on sound.
 const FLOOR: u64 = 30_000;
 
+/// Nor with less than this share of the lowest layer, in percent: the rest of
+/// it would fill the path's queue, and sound would wait there.
+const FLOOR_SHARE: u64 = 25;
+
 /// Video comes back with this much.
 const FLOOR_TO_RETURN: u64 = 60_000;
+
+/// And this share of the lowest layer, in percent.
+const SHARE_TO_RETURN: u64 = 70;
 
 /// One choice of a slot.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -157,13 +164,15 @@ pub fn allocate<'r>(
     video.sort_by_key(|i| std::cmp::Reverse(requests[*i].priority));
     for &at in &video {
         let request = requests[at];
-        let floor = if request.paused {
-            FLOOR_TO_RETURN
-        } else {
-            FLOOR
-        };
         let lowest = cost(request, Some(0));
-        if left < floor as i64 && lowest > left {
+        let (least, share) = if request.paused {
+            (FLOOR_TO_RETURN, SHARE_TO_RETURN)
+        } else {
+            (FLOOR, FLOOR_SHARE)
+        };
+        let floor = (least as i64).max(lowest.saturating_mul(share as i64) / 100);
+        let too_early = request.paused && !request.may_gain;
+        if lowest > left && (left < floor || too_early) {
             continue; // paused
         }
         plan.choices[at] = Some(0);

@@ -80,7 +80,7 @@ fn the_best_that_fits_is_chosen_and_never_nothing() {
         (kbits(560), 0),
         (kbits(180), 0),
         (kbits(100), 0), // too little, but no black picture
-        (kbits(31), 0),
+        (kbits(46), 0),
     ] {
         let plan = allocate(estimate, &[all(&rungs)]);
         assert_eq!(plan.choices[0], Some(choice), "{estimate:?}");
@@ -90,12 +90,18 @@ fn the_best_that_fits_is_chosen_and_never_nothing() {
     assert_eq!(plan.choices[..], [Some(0), None]);
     let mut paused = all(&rungs);
     paused.paused = true;
-    let plan = allocate(kbits(95), &[audio(40), paused.clone()]);
+    let plan = allocate(kbits(140), &[audio(40), paused.clone()]);
     assert_eq!(
         plan.choices[1], None,
         "it returns a little later than it went"
     );
-    let plan = allocate(kbits(101), &[audio(40), paused]);
+    let plan = allocate(kbits(170), &[audio(40), paused.clone()]);
+    assert_eq!(plan.choices[1], Some(0));
+    // Unless it has just gone; but not when it fits whole.
+    paused.may_gain = false;
+    let plan = allocate(kbits(170), &[audio(40), paused.clone()]);
+    assert_eq!(plan.choices[1], None);
+    let plan = allocate(kbits(230), &[audio(40), paused]);
     assert_eq!(plan.choices[1], Some(0));
 }
 

@@ -410,6 +410,8 @@ fn follow(viewer: &mut Viewer, room: &Room) {
             MediaKind::Video => seen.next(),
         };
         slot.participant = next.flatten();
+        // Where not all can be had in full, it is the speaker who is.
+        slot.priority = u8::from(speaker.is_some() && slot.participant == speaker);
     }
 }
 

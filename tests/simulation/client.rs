@@ -393,6 +393,16 @@ impl Client {
         self.timeout = None;
     }
 
+    /// Tells the server what the viewer's path carries.
+    pub fn tell_remb(&mut self, rate: u64) {
+        let ssrc = self.received.iter().rev().find(|r| r.video).map(|r| r.ssrc);
+        let mut api = self.rtc.direct_api();
+        if let Some(stream) = ssrc.and_then(|ssrc| api.stream_rx(&ssrc.into())) {
+            stream.request_remb(str0m::bwe::Bitrate::bps(rate));
+        }
+        self.timeout = None;
+    }
+
     fn send_media(&mut self, now: Instant) {
         let (audio, video) = (self.audio, self.video);
         let Role::Publisher(p) = &mut self.role else {

@@ -13,6 +13,7 @@ mod estimates;
 mod forwarding;
 mod join;
 mod layers;
+mod narrow;
 mod publishers;
 mod repairs;
 mod restarts;

@@ -50,6 +50,8 @@ pub struct World {
     pub keys: Vec<SessionKey>,
     pub events: Vec<(Instant, Event)>,
     pub nonces: crate::nonces::Nonces,
+    /// Lines of coming offers that contain this are left out.
+    pub unsaid: Option<&'static str>,
     fingerprint: weir::peer::negotiate::Fingerprint,
     queue: BinaryHeap<Reverse<(Instant, u64)>>,
     deliveries: BTreeMap<u64, Delivery>,
@@ -99,6 +101,7 @@ impl World {
             keys: Vec::new(),
             events: Vec::new(),
             nonces: crate::nonces::Nonces::default(),
+            unsaid: None,
             fingerprint: crypto.fingerprint(),
             queue: BinaryHeap::new(),
             deliveries: BTreeMap::new(),
@@ -151,7 +154,11 @@ impl World {
             SessionRole::Publisher(_) => Direction::Publish,
             SessionRole::Viewer(_) => Direction::View,
         };
-        let (mut client, offer) = Client::new(address, self.now, plan, sections);
+        let (mut client, mut offer) = Client::new(address, self.now, plan, sections);
+        if let Some(text) = self.unsaid {
+            let lines = offer.lines().filter(|line| !line.contains(text));
+            offer = lines.map(|line| format!("{line}\r\n")).collect();
+        }
         let policy = Policy {
             max_view_audio: sections.0,
             max_view_video: sections.1,

@@ -79,6 +79,7 @@ impl Slot {
             (Some(had), Some(has)) if has > had => self.steady.gained(now),
             (Some(had), Some(has)) if has < had => self.steady.lost(now),
             (Some(_), None) => self.steady.lost(now),
+            (None, Some(_)) if self.paused => self.steady.gained(now),
             _ => {}
         }
         self.paused = rung.is_none() && !request.steps.is_empty();
