@@ -11,12 +11,14 @@ use str0m::rtp::{RtpPacket, Ssrc};
 use super::header::{ClearHeader, ExtensionIds, PassedExtensions};
 use super::nack::{NackSender, NackTracker};
 use super::negotiate::{HeaderExtension, MediaSection};
+use super::numbering::Numbering;
 use super::remb::{Arrived, MaximumRate};
 use super::setup::engine_mid;
 use crate::codec::{self, FrameLayers, red};
 use crate::control::messages::TrackRepair;
 use crate::net::{Path, SendArena};
 use crate::room::{Packet, SenderClock};
+use crate::units::MediaKind;
 
 /// SSRCs that a publisher may bring up without announcing them; more than any
 /// client needs, few enough that forged ones cost nothing.
@@ -44,6 +46,8 @@ struct Section {
     reduced: bool,
     /// It takes a maximum rate from us, and nothing better.
     rated: bool,
+    /// By encoding.
+    lines: Vec<Numbering>,
 }
 
 /// What a payload type means.
@@ -90,7 +94,7 @@ pub struct Routed {
     pub encoding: u8,
     /// The SSRC it came with.
     pub ssrc: u32,
-    /// So much is missing ahead of it that only a keyframe helps.
+    /// So much is missing ahead of it that only a keyframe helps, or its SSRC is new.
     pub hopeless: bool,
     /// The packet.
     pub packet: Packet,
@@ -171,6 +175,9 @@ impl Ingress {
                 bound: !section.ssrcs.is_empty(),
                 reduced: section.rtcp_rsize,
                 rated: any(|f| f.remb) && !numbered(section),
+                lines: (0..section.layer_names().len().max(1))
+                    .map(|_| Numbering::default())
+                    .collect(),
             });
         }
         let rated = all.iter().any(|section| section.rated);
@@ -229,7 +236,7 @@ impl Ingress {
     }
 
     /// The section and encoding of an SSRC.
-    fn stream(&mut self, rtc: &mut Rtc, ssrc: Ssrc) -> Option<(u8, u8)> {
+    fn stream(&mut self, rtc: &mut Rtc, now: Instant, ssrc: Ssrc) -> Option<(u8, u8)> {
         if let Some(stream) = self.streams.iter().find(|s| s.ssrc == ssrc) {
             return Some((stream.section, stream.encoding));
         }
@@ -246,6 +253,10 @@ impl Ingress {
             }
             _ => 0,
         };
+        let line = section.lines.get(usize::from(encoding))?;
+        if line.is_stray(now, ssrc) {
+            return None;
+        }
         engine.suppress_nack(true); // we ask ourselves: see `nack`
         let stream = Stream {
             ssrc,
@@ -269,8 +280,8 @@ impl Ingress {
         rtp: RtpPacket,
         passed: PassedExtensions,
     ) -> Option<Routed> {
-        let (section_index, encoding) = self.stream(rtc, rtp.header.ssrc)?;
-        let section = self.sections.get(usize::from(section_index))?;
+        let (section_index, encoding) = self.stream(rtc, now, rtp.header.ssrc)?;
+        let section = self.sections.get_mut(usize::from(section_index))?;
         let meaning = self.payload_types[usize::from(*rtp.header.payload_type & 0x7f)]?;
         if meaning.section != section_index || meaning.use_as == Use::Rtx {
             return None;
@@ -287,6 +298,8 @@ impl Ingress {
         let media = rtp.payload.get(red_primary.map_or(0, usize::from)..)?;
         let info = codec::inspect(codec, media, rtp.header.marker);
         let ssrc = rtp.header.ssrc;
+        let line = section.lines.get_mut(usize::from(encoding))?;
+        let number = line.number(now, ssrc, *rtp.seq_no)?;
         let stream = self.streams.iter_mut().find(|s| s.ssrc == ssrc)?;
         if let Some(maximum) = self.maximum.as_mut().filter(|_| section.rated) {
             let next = stream.highest.map_or(*rtp.seq_no, |highest| highest + 1);
@@ -304,10 +317,10 @@ impl Ingress {
             track: section.track,
             encoding,
             ssrc: *ssrc,
-            hopeless,
+            hopeless: hopeless || number.begins && codec.kind() == MediaKind::Video,
             packet: Packet {
                 arrival: now,
-                seq: *rtp.seq_no,
+                seq: number.seq,
                 timestamp: rtp.header.timestamp,
                 marker: rtp.header.marker,
                 format: meaning.format,

@@ -8,6 +8,7 @@ pub mod ice;
 pub mod ingress;
 pub mod nack;
 pub mod negotiate;
+pub mod numbering;
 pub mod remb;
 pub mod rtcp;
 pub mod setup;

@@ -289,12 +289,15 @@ impl Encoding {
                 packet.payload.len(),
             );
         }
-        self.stats.count(
+        let breaks = self.stats.count(
             packet.arrival,
             packet.seq,
             packet.timestamp,
             packet.payload.len(),
         );
+        if breaks {
+            (self.clock, self.arrivals) = (None, None); // timestamps may start anew too
+        }
         let first = self.arrivals.map_or(packet.arrival, |(first, ..)| first);
         self.arrivals = Some((first, packet.arrival, packet.timestamp));
         let rate = packet.codec.clock_rate();

@@ -155,7 +155,8 @@ impl Health {
             Some(highest) if seq - highest < LINE_BREAK => {
                 self.second.missing += (seq - highest - 1) as u32;
             }
-            _ => {}
+            Some(_) => self.reports = None, // it starts over, maybe with another clock
+            None => {}
         }
         self.highest = Some(seq);
         if self.timing.is_none_or(|t| t.timestamp != timestamp) {

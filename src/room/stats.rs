@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::encoding::LINE_BREAK;
 use crate::units::Bitrate;
 
 /// An encoding without a packet for this long is not active. Video encoders
@@ -17,6 +18,8 @@ pub struct EncodingStats {
     frames: u64,
     first_seq: Option<u64>,
     highest_seq: u64,
+    /// Numbers that breaks of the line left out.
+    skipped: u64,
     last_packet: Option<Instant>,
     last_frame_timestamp: Option<u32>,
     window: Option<Window>,
@@ -36,8 +39,13 @@ struct Window {
 }
 
 impl EncodingStats {
-    /// A new packet arrived, a repaired one included.
-    pub fn count(&mut self, now: Instant, seq: u64, timestamp: u32, bytes: usize) {
+    /// A new packet arrived, a repaired one included. True where the line breaks
+    /// ahead of it: what is between is not lost but was never sent.
+    pub fn count(&mut self, now: Instant, seq: u64, timestamp: u32, bytes: usize) -> bool {
+        let breaks = self.first_seq.is_some() && seq > self.highest_seq + LINE_BREAK;
+        if breaks {
+            self.skipped += seq - self.highest_seq - 1;
+        }
         self.packets += 1;
         self.bytes += bytes as u64;
         self.first_seq = Some(self.first_seq.map_or(seq, |first| first.min(seq)));
@@ -50,6 +58,7 @@ impl EncodingStats {
         if self.window.is_none() {
             self.window = Some(self.totals(now));
         }
+        breaks
     }
 
     fn totals(&self, at: Instant) -> Window {
@@ -64,7 +73,7 @@ impl EncodingStats {
 
     fn expected(&self) -> u64 {
         self.first_seq
-            .map_or(0, |first| self.highest_seq - first + 1)
+            .map_or(0, |first| self.highest_seq - first + 1 - self.skipped)
     }
 
     /// Ends a measuring window; called about once a second.
@@ -128,6 +137,18 @@ impl EncodingStats {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_break_of_the_line_leaves_out_is_not_lost() {
+        let start = Instant::now();
+        let mut stats = EncodingStats::default();
+        let breaks = |stats: &mut EncodingStats, seq| stats.count(start, seq, 0, 100);
+        assert!(!breaks(&mut stats, 10_000));
+        assert!(!breaks(&mut stats, 10_000 + LINE_BREAK));
+        assert_eq!(stats.lost(), LINE_BREAK - 1);
+        assert!(breaks(&mut stats, 10_001 + 2 * LINE_BREAK));
+        assert_eq!(stats.lost(), LINE_BREAK - 1);
+    }
 
     #[test]
     fn a_second_of_video_gives_its_rate_and_loss() {

@@ -382,6 +382,29 @@ impl Client {
         }
     }
 
+    /// Goes on with other SSRCs, numbers and timestamps, as when encoders start over.
+    pub fn change_ssrcs(&mut self) {
+        let Role::Publisher(p) = &mut self.role else {
+            return;
+        };
+        let mut api = self.rtc.direct_api();
+        let rids = p.sources.iter().map(|s| (self.video, s.rid.as_deref()));
+        for (mid, rid) in rids.chain([(self.audio, None)]) {
+            let Some(mid) = mid else { continue };
+            let (ssrc, rtx) = (api.new_ssrc(), api.new_ssrc());
+            let rid = rid.map(Into::into);
+            let former = api.stream_tx_by_mid(mid, rid).expect("a stream").ssrc();
+            assert!(api.remove_stream_tx(former));
+            api.declare_stream_tx(ssrc, Some(rtx), mid, rid);
+        }
+        for source in &mut p.sources {
+            source.seq = 20 + u64::from(source.layer) * 9;
+        }
+        p.audio_seq = 7;
+        p.audio_time = 123;
+        p.timestamp_offset = 2_000_000_000;
+    }
+
     /// Asks for a keyframe of the video it watches, as a decoder does that has
     /// lost its way.
     pub fn request_keyframe(&mut self) {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use weir::control::messages::{CloseReason, Event, InactiveReason, ViewTarget};
 use weir::units::ParticipantId;
 
-use crate::checks::{continuous, over_seeds, timestamps_follow_time, video};
-use crate::client::Plan;
+use crate::checks::{audio, continuous, over_seeds, timestamps_follow_time, video};
+use crate::client::{Plan, Received};
 use crate::world::World;
 
 const ALICE: ViewTarget = ViewTarget::Participant(ParticipantId(1));
@@ -75,6 +75,50 @@ fn a_lost_publisher_that_returns_keeps_the_viewers() {
             publisher_changes(seed, 2, 1, false);
         },
     );
+}
+
+/// An encoder that starts over may take another SSRC (RFC 3550 §8.2).
+#[test]
+fn a_publisher_that_changes_its_ssrcs_keeps_the_viewers() {
+    over_seeds("a_publisher_that_changes_its_ssrcs", 4, |seed| {
+        for layered in [false, true] {
+            let mut plan = Plan::default();
+            if layered {
+                plan.layers = vec![("a".into(), (320, 180)), ("b".into(), (640, 360))];
+            }
+            let mut world = World::new(seed, 2);
+            let publisher = world.publish(0, 1, 1, plan);
+            // Packets of the former SSRC come after the first of the next.
+            world.up[publisher.0].conditions.jitter = Duration::from_millis(15);
+            let viewers = [world.view(0, 1, ALICE), world.view(1, 1, ViewTarget::Room)];
+            world.run(Duration::from_secs(3));
+            for _ in 0..2 {
+                world.client(publisher).change_ssrcs();
+                let changed = world.now;
+                world.run(Duration::from_secs(4));
+                let now = world.now;
+                for viewer in viewers {
+                    let client = world.client(viewer);
+                    let after = |p: &&&Received| p.at > changed + Duration::from_millis(150);
+                    let (pictures, sound) = (video(client), audio(client));
+                    let first = pictures.iter().find(after).expect("pictures go on");
+                    let waited = first.at - changed;
+                    assert!(waited < Duration::from_millis(400), "{waited:?}");
+                    let keyframe =
+                        |p: &&&Received| p.at > changed && p.stamp.is_some_and(|s| s.keyframe);
+                    let key = pictures.iter().find(keyframe);
+                    let key = key.expect("a keyframe was asked for");
+                    assert!(key.at - changed < Duration::from_secs(1));
+                    for (packets, rate) in [(&pictures, 90_000.0), (&sound, 48_000.0)] {
+                        continuous(packets, 8);
+                        timestamps_follow_time(packets, rate, Duration::from_millis(300));
+                        let last = packets.last().expect("packets");
+                        assert!(now - last.at < Duration::from_millis(200));
+                    }
+                }
+            }
+        }
+    });
 }
 
 #[test]
