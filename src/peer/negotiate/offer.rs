@@ -1,5 +1,7 @@
 //! Reading an offer: which sections are accepted, and with what.
 
+use str0m::media::Mid;
+
 use crate::codec::Codec;
 use crate::units::MediaKind;
 
@@ -317,6 +319,19 @@ impl Reader<'_> {
             MediaKind::Video if layers.is_empty() => ssrcs::simulcast(section, &ssrcs),
             _ => Vec::new(),
         };
+        // The engine keeps less of a mid than it can be; see `setup`.
+        let mid = section.label();
+        let collides = |m: &&MediaSection| Mid::from(m.mid.as_str()) == Mid::from(mid.as_str());
+        if self.direction == Direction::Publish
+            && let Some(other) = self.media.iter().find(collides)
+        {
+            return Err(NegotiateError::NamesCollide {
+                place: "session".to_owned(),
+                what: "mids",
+                names: [other.mid.clone(), mid],
+                kept: size_of::<Mid>(),
+            });
+        }
         let at = self.media.len();
         self.media.push(MediaSection {
             mid: section.label(),

@@ -131,3 +131,40 @@ fn layers_without_rids_are_those_of_the_ssrc_group() {
         [0; 0]
     );
 }
+
+#[test]
+fn names_that_the_engine_takes_for_one_are_refused() {
+    let simulcast = |rids: [&str; 3]| {
+        let lines = format!(
+            "a=rid:{0} send\r\na=rid:{1} send\r\na=rid:{2} send\r\na=simulcast:send {0};{1};{2}\r\n",
+            rids[0], rids[1], rids[2]
+        );
+        publish(&format!("{}{lines}", offer("chromium-vp8")))
+    };
+    for rids in [
+        ["simulcast_0", "simulcast_1", "simulcast_2"],
+        ["a", "b-c", "b_c"],
+    ] {
+        let refused = simulcast(rids).expect_err("they look the same");
+        assert_eq!(refused.status(), 422);
+        let text = refused.to_string();
+        assert!(text.contains(rids[1]) && text.contains("rids"), "{text}");
+    }
+    // Long names are no fault while they differ.
+    let accepted = simulcast(["layer-0-high", "layer-1-low", "x"]).expect("they differ");
+    assert_eq!(accepted.negotiated.media[1].rids[0], "layer-0-high");
+
+    let mids = |audio: &str, video: &str| {
+        let offer = offer("chromium-default")
+            .replace("a=mid:0\r", &format!("a=mid:{audio}\r"))
+            .replace("a=mid:1\r", &format!("a=mid:{video}\r"))
+            .replace("BUNDLE 0 1", &format!("BUNDLE {audio} {video}"));
+        publish(&offer)
+    };
+    let long = "the-section-with-the-";
+    let refused = mids(&format!("{long}sound"), &format!("{long}pictures"));
+    let refused = refused.expect_err("they look the same");
+    assert_eq!(refused.status(), 422);
+    assert!(refused.to_string().contains("mids"), "{refused}");
+    mids(&format!("sound-{long}"), &format!("pictures-{long}")).expect("they differ");
+}
