@@ -304,6 +304,13 @@ impl Descriptor {
         self.has_structure && self.spatial == 0
     }
 
+    /// The decode targets that the frame is part of, bit 0 for the first.
+    pub fn targets(&self, structure: &Structure) -> u32 {
+        (0..structure.targets())
+            .filter(|target| self.indications.get(*target) != Indication::NotPresent)
+            .fold(0, |mask, target| mask | 1 << target)
+    }
+
     /// The fields that every codec's packets have in common.
     pub fn packet_info(&self) -> PacketInfo {
         PacketInfo {

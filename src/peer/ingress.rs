@@ -329,6 +329,7 @@ impl Ingress {
                 info,
                 layers: FrameLayers::default(),
                 structure: 0,
+                targets: 0,
                 entry: false,
                 needs_parameter_sets: false,
                 passed,

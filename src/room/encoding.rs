@@ -354,6 +354,11 @@ impl Encoding {
         };
         packet.layers = FrameLayers::from_descriptor(&d, structure);
         packet.structure = self.descriptors.version();
+        packet.targets = match self.descriptors.active_decode_targets() {
+            // It overtook the one that says so.
+            active if active & d.targets(structure) == 0 => structure.all_targets(),
+            active => active,
+        };
         let told = d.packet_info();
         let info = &mut packet.info;
         info.starts_keyframe = told.starts_keyframe;
@@ -362,13 +367,15 @@ impl Encoding {
         info.ends_frame = told.ends_frame;
         (info.spatial, info.temporal) = (told.spatial, told.temporal);
         if !d.has_structure {
+            info.size = None; // what an encrypted payload seems to say
             return false;
         }
         let layers = structure.spatial_layers();
         for (spatial, size) in (0..layers).zip(&mut self.sizes) {
             *size = structure.resolution(spatial);
         }
-        info.size = info.size.or(structure.resolution(layers.saturating_sub(1)));
+        let largest = structure.resolution(layers.saturating_sub(1));
+        info.size = largest.or(info.size);
         let grid = Grid::of_structure(structure);
         self.set_grid(grid, packet.arrival)
     }

@@ -31,6 +31,9 @@ pub struct Packet {
     /// Which of the encoding's template structures its dependency descriptor
     /// belongs to; 0 without one.
     pub structure: u32,
+    /// The decode targets that the publisher produces as of this packet, bit 0
+    /// for the first; 0 without a dependency descriptor.
+    pub targets: u32,
     /// First packet of a frame from which a decoder can start.
     pub entry: bool,
     /// The entry frame comes without the parameter sets that it needs; the

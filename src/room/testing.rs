@@ -25,6 +25,7 @@ pub fn packet(seq: u64, timestamp: u32) -> Packet {
         info: PacketInfo::default(),
         layers: FrameLayers::default(),
         structure: 0,
+        targets: 0,
         entry: false,
         needs_parameter_sets: false,
         passed: PassedExtensions::default(),

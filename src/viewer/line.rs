@@ -75,6 +75,8 @@ pub enum Origin {
         source: SourceId,
         /// The outgoing timestamp.
         timestamp: u32,
+        /// The payload type that it was sent with.
+        pt: u8,
     },
 }
 
@@ -93,7 +95,8 @@ impl Origin {
 #[derive(Debug, Clone, Copy)]
 enum Own {
     ParameterSets(u32),
-    Filler(u32),
+    /// And its payload type.
+    Filler(u32, u8),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -172,6 +175,11 @@ impl Line {
             clock_rate,
             start_timestamp: timestamp,
         }
+    }
+
+    /// From here on its packets have another clock. It only measures time between packets.
+    pub fn set_clock_rate(&mut self, clock_rate: u32) {
+        self.clock_rate = clock_rate;
     }
 
     /// Makes room for a line of which packets will be cut, so that cutting
@@ -394,13 +402,13 @@ impl Line {
 
     /// Puts a filler where the late packet `seq` would stand, which is of a cut
     /// layer: its number was kept free as long as nothing was known of it.
-    pub fn fill(&mut self, seq: u64, timestamp: u32) -> Option<Place> {
+    pub fn fill(&mut self, seq: u64, timestamp: u32, pt: u8) -> Option<Place> {
         let (at, place) = self.late(seq, timestamp)?;
         let run = *self.runs.get(at)?;
         let rest = Run {
             in_first: seq + 1,
             out_first: place.seq + 1,
-            own: Some(Own::Filler(place.timestamp)),
+            own: Some(Own::Filler(place.timestamp, pt)),
             ..run
         };
         let front = self.runs.len() == self.limit;
@@ -442,7 +450,11 @@ impl Line {
             let source = run.source;
             let origin = match own {
                 Own::ParameterSets(timestamp) => Origin::ParameterSets { source, timestamp },
-                Own::Filler(timestamp) => Origin::Filler { source, timestamp },
+                Own::Filler(timestamp, pt) => Origin::Filler {
+                    source,
+                    timestamp,
+                    pt,
+                },
             };
             return Some((out, origin));
         }

@@ -227,7 +227,7 @@ fn a_missing_packet_between_others_of_a_cut_picture_is_cut_too() {
     line.cut(104, true);
     assert_eq!(line.place(105, 0, now).unwrap().seq, 2);
     assert_eq!(line.place(102, 0, now), None);
-    assert_eq!(line.fill(103, 0), None);
+    assert_eq!(line.fill(103, 0, 96), None);
 }
 
 #[test]
@@ -239,18 +239,19 @@ fn what_turns_out_to_be_cut_only_when_late_is_filled() {
     assert_eq!(line.place(100, 0, now).unwrap().seq, 1);
     // 101 to 103 are missing: nobody knows which of them are of use.
     assert_eq!(line.place(104, 0, now).unwrap().seq, 5);
-    let filler = line.fill(102, 50).unwrap();
+    let filler = line.fill(102, 50, 96).unwrap();
     assert_eq!((filler.seq, filler.timestamp), (3, 1050));
     assert_eq!(line.place(101, 0, now).unwrap().seq, 2);
     assert_eq!(line.place(103, 0, now).unwrap().seq, 4);
     assert_eq!(line.place(103, 0, now).unwrap().moves.picture, 9);
-    assert_eq!(line.fill(102, 50), None, "once only");
+    assert_eq!(line.fill(102, 50, 96), None, "once only");
     assert_eq!(line.place(102, 0, now), None);
     assert_eq!(line.place(105, 0, now).unwrap().seq, 6);
     let origin = |out| line.origin(out).map(|(_, origin)| origin);
     let filler = Origin::Filler {
         source: A,
         timestamp: 1050,
+        pt: 96,
     };
     assert_eq!(origin(3), Some(filler));
     for (out, seq) in [(1, 100), (2, 101), (4, 103), (5, 104), (6, 105)] {
@@ -325,10 +326,10 @@ fn the_line_agrees_with_a_list_of_all_it_did() {
                             let before = sent.insert(place.seq, (encoding, late, false));
                             assert_eq!(before, None, "a number twice, seed {seed}");
                         }
-                    } else if let Some(place) = line.fill(late, 0) {
+                    } else if let Some(place) = line.fill(late, 0, 96) {
                         let before = sent.insert(place.seq, (encoding, late, true));
                         assert_eq!(before, None, "a number twice, seed {seed}");
-                        assert_eq!(line.fill(late, 0), None);
+                        assert_eq!(line.fill(late, 0, 96), None);
                         assert_eq!(line.place(late, 0, now), None);
                     }
                 }

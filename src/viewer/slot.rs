@@ -390,6 +390,7 @@ impl Slot {
         now: Instant,
     ) {
         let (seq, timestamp) = (packet.seq, packet.timestamp);
+        self.line.set_clock_rate(packet.codec.clock_rate());
         match restart {
             None => {
                 let base = self.shared_base(track, source, packet.codec, timestamp);

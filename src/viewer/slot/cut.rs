@@ -103,7 +103,7 @@ impl Slot {
         packet: &Packet,
         pt: u8,
     ) -> Forwarded {
-        let Some(place) = self.line.fill(packet.seq, packet.timestamp) else {
+        let Some(place) = self.line.fill(packet.seq, packet.timestamp, pt) else {
             return Forwarded::Late;
         };
         let mut header = self.header(out, egress, pt, false, place.seq as u16, place.timestamp);
@@ -163,7 +163,12 @@ impl Slot {
             && reader.version() == packet.structure
             && let Some(structure) = reader.structure()
         {
-            let mask = encoding.grid.targets_within(structure, moves.cell);
+            let whole = encoding.grid.targets_within(structure, moves.cell);
+            // What the publisher itself does not send any more stays out.
+            let mask = match whole & packet.targets {
+                0 => whole,
+                sent => sent,
+            };
             // The mask and its flags take five bytes at most.
             written.resize(original.len() + 5, 0);
             match write_active_decode_targets(original, structure, mask, &mut written) {

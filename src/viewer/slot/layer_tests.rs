@@ -27,7 +27,7 @@ const PARTS: usize = 3;
 
 /// A fixture played `laps` times in a row as one stream, each of its packets in
 /// several parts.
-fn stream(name: &str, codec: Codec, laps: u32, first_seq: u64) -> Vec<Packet> {
+pub(super) fn stream(name: &str, codec: Codec, laps: u32, first_seq: u64) -> Vec<Packet> {
     let mut fixture = fixture_tests::packets(name);
     // The end of a capture may be in the middle of a picture.
     while fixture.last().is_some_and(|p| !p.marker) {
@@ -113,18 +113,18 @@ fn part_of(codec: Codec, payload: &mut [u8], part: usize) {
 
 /// A packet as a viewer got it.
 #[derive(Debug, Clone)]
-struct Got {
-    timestamp: u32,
-    marker: bool,
-    padding: bool,
-    descriptor: Vec<u8>,
-    payload: Vec<u8>,
+pub(super) struct Got {
+    pub timestamp: u32,
+    pub marker: bool,
+    pub padding: bool,
+    pub descriptor: Vec<u8>,
+    pub payload: Vec<u8>,
 }
 
-struct Viewer {
-    bench: Bench,
+pub(super) struct Viewer {
+    pub bench: Bench,
     /// By extended outgoing number.
-    got: BTreeMap<u64, Got>,
+    pub got: BTreeMap<u64, Got>,
     sealed: BTreeMap<u64, Vec<u8>>,
     newest: u64,
     /// New choices are made after the packet that brought them, as when a worker does both in one round.
@@ -132,7 +132,7 @@ struct Viewer {
 }
 
 impl Viewer {
-    fn new(codec: Codec, rids: &[&str], rtx: bool) -> Self {
+    pub fn new(codec: Codec, rids: &[&str], rtx: bool) -> Self {
         let pair = (DESCRIPTOR_ID, HeaderExtension::DependencyDescriptor);
         Self::with(codec, rids, rtx, &[pair])
     }
@@ -147,12 +147,12 @@ impl Viewer {
         }
     }
 
-    fn choose(&mut self, wish: LayerWish) {
+    pub fn choose(&mut self, wish: LayerWish) {
         self.bench.slot.wish = wish;
         aim(&mut self.bench.slot, &self.bench.track);
     }
 
-    fn feed(&mut self, encoding: u8, packet: &Packet) {
+    pub fn feed(&mut self, encoding: u8, packet: &Packet) {
         let mut packet = packet.clone();
         let track = &mut self.bench.track;
         let changes = track.ladder.changes();
@@ -198,7 +198,7 @@ impl Viewer {
     }
 
     /// No number is missing.
-    fn assert_no_hole(&self) {
+    pub fn assert_no_hole(&self) {
         let (first, last) = (*self.got.keys().next().unwrap(), self.newest);
         assert_eq!(self.got.len() as u64, last - first + 1, "holes");
     }
@@ -206,7 +206,7 @@ impl Viewer {
     /// The decoder's view: every frame is whole, its references came before it, its number is
     /// higher than those before it, it belongs to an active decode target, and
     /// the marker stands on the last packet of each picture. Returns the layers of each frame.
-    fn decode(&self) -> Vec<(u8, u8)> {
+    pub fn decode(&self) -> Vec<(u8, u8)> {
         let mut reader = Reader::default();
         let mut decoded = BTreeSet::new();
         let mut number = None::<u64>;
@@ -276,7 +276,7 @@ impl Viewer {
     }
 }
 
-fn layers(spatial: u8, temporal: u8) -> LayerWish {
+pub(super) fn layers(spatial: u8, temporal: u8) -> LayerWish {
     LayerWish {
         spatial: Some(spatial),
         temporal: Some(temporal),
@@ -320,7 +320,7 @@ fn each_choice_of_layers_can_be_decoded_and_nothing_else_comes() {
 }
 
 /// The packets in an order in which some come late, as repairs do.
-fn shuffled(packets: &[Packet], rng: &mut StdRng, share: f64) -> Vec<Packet> {
+pub(super) fn shuffled(packets: &[Packet], rng: &mut StdRng, share: f64) -> Vec<Packet> {
     let mut order: Vec<(usize, &Packet)> = Vec::new();
     for (at, packet) in packets.iter().enumerate() {
         let delay = match rng.random_bool(share) {
@@ -560,4 +560,52 @@ fn pictures_that_none_refers_to_can_be_left_out_of_h264() {
         .partition(|g| g.timestamp.wrapping_sub(base) < half);
     assert!(before.iter().any(|g| discardable(g)));
     assert!(after.len() > 10 && !after.iter().any(|g| discardable(g)));
+}
+
+/// Otherwise one nonce would seal two different packets.
+#[test]
+fn a_filler_is_resent_as_it_was_after_a_change_of_codecs() {
+    let mut bench = bench_of(Codec::Vp8, &[], false, &[]);
+    let mut section = super::tests::section(Codec::Vp8, false, &[]);
+    let mut second = section.codecs[0].clone();
+    (second.pt, second.codec) = (98, Codec::H264);
+    section.codecs.push(second);
+    let seeds = Seeds {
+        sequence: 100,
+        rtx_sequence: 9,
+        timestamp: 5,
+    };
+    bench.slot = Slot::new(&section, bench.slot.ssrcs, seeds);
+    let mut formats = bench.track.formats.clone();
+    formats.push(crate::room::Format {
+        codec: Codec::H264,
+        ..formats[0].clone()
+    });
+    let source = crate::room::Source::Local { session: 0 };
+    bench.track.attach(source, 2, formats, &[]);
+    let mut viewer = Viewer {
+        bench,
+        ..Viewer::new(Codec::Vp8, &[], false)
+    };
+    aim(&mut viewer.bench.slot, &viewer.bench.track);
+    let packets = stream("chromium-vp8-l1t3", Codec::Vp8, 2, 100);
+    let mut late = packets.iter().skip(60).filter(|p| p.info.temporal == 2);
+    let late = late.next().unwrap();
+    for packet in packets.iter().filter(|p| p.seq != late.seq).take(90) {
+        viewer.feed(0, packet);
+        viewer.choose(layers(0, 0));
+    }
+    viewer.feed(0, late);
+    let filler = viewer.got.iter().find(|(_, got)| got.padding);
+    let seq = *filler.expect("the late packet was filled in").0;
+    let mut other = testing::keyframe(packets[90].seq, packets[90].timestamp);
+    (other.codec, other.format) = (Codec::H264, 1);
+    viewer.feed(0, &other);
+    assert_eq!(viewer.bench.track.current_format, Some(1));
+    let work = |s: &mut Slot, out: &mut Outlet<'_>, e: &mut Egress, t: &Track| {
+        s.repair(out, e, t, seq as u16)
+    };
+    let (result, sent) = viewer.bench.out(work);
+    assert!(matches!(result, Repaired::Sent(_)), "{result:?}");
+    assert_eq!(sent[0], viewer.sealed[&seq]);
 }

@@ -182,12 +182,18 @@ impl Slot {
                     sets.get(..length)?,
                 ))
             }
-            Origin::Filler { source, timestamp } => {
+            Origin::Filler {
+                source,
+                timestamp,
+                pt,
+            } => {
                 kept(track, source)?;
+                let mut formats = self.formats.iter().flatten();
+                let format = *formats.find(|format| format.pt == pt)?;
                 Some(Again {
                     padding: true,
                     exact: true,
-                    ..own(timestamp, self.present_format(track)?, &FILLER)
+                    ..own(timestamp, format, &FILLER)
                 })
             }
         }

@@ -21,7 +21,11 @@ pub(super) struct Bench {
     pub now: Instant,
 }
 
-fn section(codec: Codec, rtx: bool, extensions: &[(u8, HeaderExtension)]) -> MediaSection {
+pub(super) fn section(
+    codec: Codec,
+    rtx: bool,
+    extensions: &[(u8, HeaderExtension)],
+) -> MediaSection {
     MediaSection {
         mid: "1".into(),
         index: 0,
@@ -294,4 +298,49 @@ fn redundancy_of_the_time_before_a_switch_is_left_out() {
         let (_, again) = bench.out(|s, out, e, t| s.repair(out, e, t, number));
         assert_eq!(again[0], *datagram, "{number}");
     }
+}
+
+#[test]
+fn time_passes_by_the_clock_of_the_codec_that_is_sent() {
+    let mut voice = section(Codec::Opus, false, &[]);
+    voice.kind = MediaKind::Audio;
+    let mut pcmu = voice.codecs[0].clone();
+    (pcmu.pt, pcmu.codec) = (0, Codec::Pcmu);
+    voice.codecs.push(pcmu);
+    let seeds = Seeds {
+        sequence: 100,
+        rtx_sequence: 9,
+        timestamp: 5,
+    };
+    let mut bench = bench(false);
+    let ssrcs = bench.slot.ssrcs;
+    bench.slot = Slot::new(&voice, ssrcs, seeds);
+    let mut stamps = Vec::new();
+    let start = bench.now;
+    for publisher in 0..2u32 {
+        bench.track = Track::new(TrackKey {
+            kind: MediaKind::Audio,
+            ..bench.track.key
+        });
+        let format = Format {
+            codec: Codec::Pcmu,
+            fmtp: String::new(),
+            channels: 1,
+        };
+        let source = Source::Local { session: publisher };
+        bench.track.attach(source, 1, vec![format], &[]);
+        bench.track.epoch = publisher + 1;
+        aim(&mut bench.slot, &bench.track);
+        let mut sound = packet(10, publisher * 77_777);
+        sound.codec = Codec::Pcmu;
+        sound.arrival = start + Duration::from_secs(u64::from(publisher));
+        let datagram = bench.forward(sound);
+        stamps.push(u32::from_be_bytes([
+            datagram[4],
+            datagram[5],
+            datagram[6],
+            datagram[7],
+        ]));
+    }
+    assert_eq!(stamps, [5, 5 + 8_000], "a second of G.711");
 }
