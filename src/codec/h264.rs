@@ -6,8 +6,11 @@ use super::packet::{PacketInfo, checked_size};
 
 const NAL_SLICE: u8 = 1;
 const NAL_IDR: u8 = 5;
+const NAL_SEI: u8 = 6;
 const NAL_SPS: u8 = 7;
 const NAL_PPS: u8 = 8;
+const NAL_DELIMITER: u8 = 9;
+const NAL_FILLER: u8 = 12;
 const NAL_PREFIX: u8 = 14;
 const NAL_SLICE_EXTENSION: u8 = 20;
 const STAP_A: u8 = 24;
@@ -74,21 +77,28 @@ pub fn inspect(payload: &[u8], marker: bool) -> PacketInfo {
     };
     let mut slices = false;
     let mut referenced = false;
+    let (mut beside, mut more) = (false, false);
     each_unit(payload, |unit| match unit.kind {
         NAL_SLICE..=NAL_IDR => {
             slices = true;
+            more = true;
             referenced |= unit.ref_idc != 0;
             info.keyframe |= unit.kind == NAL_IDR;
             // Data partitions B and C (types 3, 4) begin otherwise and never a picture.
-            if !matches!(unit.kind, 3 | 4)
-                && let Some(slice) = SliceStart::parse(unit.body)
-            {
-                info.starts_frame |= slice.first;
-                info.starts_keyframe |= slice.first && unit.kind == NAL_IDR;
-                info.b_frame |= slice.is_b;
+            if matches!(unit.kind, 3 | 4) || unit.body.is_empty() {
+                return;
+            }
+            match SliceStart::parse(unit.body) {
+                Some(slice) => {
+                    info.starts_frame |= slice.first;
+                    info.starts_keyframe |= slice.first && unit.kind == NAL_IDR;
+                    info.b_frame |= slice.is_b;
+                }
+                None => info.unreadable = true,
             }
         }
         NAL_SPS => {
+            more = true;
             info.starts_frame = true;
             info.starts_keyframe = true;
             info.keyframe = true;
@@ -98,12 +108,18 @@ pub fn inspect(payload: &[u8], marker: bool) -> PacketInfo {
             }
         }
         NAL_PPS => {
+            more = true;
             info.starts_frame = true;
             info.keyframe = true;
+            info.has_pps = true;
         }
-        // §7.4.1.2.3: these stand ahead of the first slice of a picture.
-        6 | 9 => info.starts_frame = true,
+        NAL_SEI..=NAL_FILLER => {
+            beside = true;
+            // §7.4.1.2.3: these stand ahead of the first slice of a picture.
+            info.starts_frame |= matches!(unit.kind, NAL_SEI | NAL_DELIMITER);
+        }
         NAL_PREFIX | NAL_SLICE_EXTENSION => {
+            more = true;
             // RFC 6190 §1.1.3: the SVC extension header; MVC clears its first bit.
             if let &[first, ids, temporal, ..] = unit.body
                 && first & 0x80 != 0
@@ -112,10 +128,44 @@ pub fn inspect(payload: &[u8], marker: bool) -> PacketInfo {
                 info.temporal = temporal >> 5;
             }
         }
-        _ => {}
+        _ => more = true,
     });
     info.discardable = slices && !referenced;
+    info.beside = beside && !more;
     info
+}
+
+/// The layers that the headers of a picture's NAL units told (RFC 6190 §1.1.3), for its packets
+/// that have none: a prefix NAL unit may come in a packet of its own, and the
+/// fragments of a NAL unit do not repeat what stands ahead of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LayerCarry {
+    /// The newest picture and the one before, whose packets may be late.
+    told: [Option<(u32, u8, u8)>; 2],
+}
+
+impl LayerCarry {
+    /// Completes what the packet with this RTP timestamp tells.
+    pub fn complete(&mut self, timestamp: u32, payload: &[u8], info: &mut PacketInfo) {
+        let kind = payload.first().map_or(0, |head| head & 0x1f);
+        if kind == NAL_PREFIX || (info.spatial, info.temporal) != (0, 0) {
+            let layers = Some((timestamp, info.spatial, info.temporal));
+            if self.told[0].is_none_or(|(t, ..)| t != timestamp) {
+                info.starts_frame = true;
+                self.told[1] = self.told[0];
+            }
+            self.told[0] = layers;
+        } else if let Some((_, spatial, temporal)) =
+            self.told.iter().flatten().find(|(t, ..)| *t == timestamp)
+        {
+            let (spatial, temporal) = (*spatial, *temporal);
+            info.temporal = temporal;
+            let of_extension = payload.get(1).map(|fu| fu & 0x1f) == Some(NAL_SLICE_EXTENSION);
+            if matches!(kind, FU_A | FU_B) && of_extension {
+                info.spatial = spatial;
+            }
+        }
+    }
 }
 
 /// The first fields of a slice header (§7.3.3).

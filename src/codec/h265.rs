@@ -108,6 +108,7 @@ pub fn inspect(payload: &[u8], marker: bool) -> PacketInfo {
         NAL_PPS => {
             info.starts_frame = true;
             info.keyframe = true;
+            info.has_pps = true;
         }
         // §7.4.2.4.4: delimiter and prefix SEI stand ahead of the first slice.
         35 | 39 => info.starts_frame = true,

@@ -39,8 +39,16 @@ pub struct PacketInfo {
     pub size: Option<(u16, u16)>,
     /// Carries an SPS (H.264), or a VPS or SPS (H.265): the access unit brings its own parameter sets.
     pub has_parameter_sets: bool,
+    /// Carries a PPS (H.264, H.265).
+    pub has_pps: bool,
     /// Carries the beginning of an H.264 B slice.
     pub b_frame: bool,
+    /// Carries the beginning of an H.264 slice whose header makes no sense: it is damaged, or
+    /// encrypted, and then what others seem to say is worth nothing either.
+    pub unreadable: bool,
+    /// Has only what stands beside the slices of an H.264 picture (delimiters, SEI, filler),
+    /// which does not tell the picture's layer.
+    pub beside: bool,
 }
 
 /// The picture ids of a VP8 or VP9 payload descriptor, and where they lie.

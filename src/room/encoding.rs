@@ -147,6 +147,7 @@ pub struct Encoding {
     rate: f64,
     codec: Option<Codec>,
     parameter_sets_timestamp: Option<u32>,
+    carry: h264::LayerCarry,
     entry_timestamp: Option<u32>,
     last_keyframe: Option<Instant>,
     keyframe_interval: Option<Duration>,
@@ -177,6 +178,7 @@ impl Encoding {
             health: Health::default(),
             codec: None,
             parameter_sets_timestamp: None,
+            carry: h264::LayerCarry::default(),
             entry_timestamp: None,
             last_keyframe: None,
             keyframe_interval: None,
@@ -304,12 +306,16 @@ impl Encoding {
         self.health
             .packet(packet.arrival, packet.seq, packet.timestamp, rate);
         let info = &packet.info;
-        if info.b_frame {
+        if info.unreadable {
+            self.health.unreadable_slice();
+        } else if info.b_frame {
             self.health.b_frame(packet.arrival);
         }
         if info.has_parameter_sets {
-            self.parameter_sets.absorb(&packet.payload);
             self.parameter_sets_timestamp = Some(packet.timestamp);
+        }
+        if info.has_parameter_sets || info.has_pps {
+            self.parameter_sets.absorb(&packet.payload);
         }
         // Several packets of one access unit may each look like its start
         // (parameter sets, then the first slice): the first one is.
@@ -381,6 +387,10 @@ impl Encoding {
     }
 
     fn read_layer_ids(&mut self, packet: &mut Packet) -> bool {
+        if packet.codec == Codec::H264 {
+            let (timestamp, payload) = (packet.timestamp, &packet.payload);
+            self.carry.complete(timestamp, payload, &mut packet.info);
+        }
         // Pictures that no other refers to can be left out like a temporal layer.
         if packet.codec == Codec::H264 && packet.info.discardable {
             packet.info.temporal = packet.info.temporal.max(1);

@@ -38,12 +38,18 @@ const REPORT_SPAN: Duration = Duration::from_secs(10);
 /// How much of the newest second goes into a moving share.
 const SHARE_WEIGHT: f32 = 0.3;
 
+/// B slices without an unreadable one among them that are no chance: a second of
+/// them, or two.
+const SURE: u32 = 32;
+
 /// See the module's description. Times of the line are in microseconds.
 #[derive(Debug, Default)]
 pub struct Health {
     first: Option<Instant>,
     newest: Option<Instant>,
     b_frame: Option<Instant>,
+    /// Since the last slice that could not be read.
+    b_slices: u32,
     keyframes: u64,
     bare_keyframes: u64,
     last_keyframe: Option<Instant>,
@@ -210,9 +216,18 @@ impl Health {
         self.drift = Drift::default();
     }
 
-    /// A B-frame came.
+    /// What looks like a B slice came. One of seven encrypted slices does, so that only many
+    /// in a row tell something.
     pub fn b_frame(&mut self, now: Instant) {
-        self.b_frame = Some(now);
+        self.b_slices = self.b_slices.saturating_add(1);
+        if self.b_slices >= SURE {
+            self.b_frame = Some(now);
+        }
+    }
+
+    /// A slice came whose header can't be read: one of ten encrypted ones.
+    pub fn unreadable_slice(&mut self) {
+        (self.b_slices, self.b_frame) = (0, None);
     }
 
     /// A keyframe begins; `bare` when it brings no parameter sets though its
@@ -492,7 +507,10 @@ mod tests {
     fn b_frames_are_forgotten_once_they_stop() {
         let start = Instant::now();
         let mut health = Health::default();
-        health.b_frame(start);
+        for _ in 0..SURE {
+            assert!(!health.snapshot(at(start, 500), false, RATE).b_frames);
+            health.b_frame(start);
+        }
         assert!(health.snapshot(at(start, 500), false, RATE).b_frames);
         assert!(!health.snapshot(at(start, 20_000), false, RATE).b_frames);
     }

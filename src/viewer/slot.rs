@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cut::{ends_picture, frame_number};
+use cut::{ends_picture, frame_number, stands_beside};
 
 use super::allocate::Steadiness;
 use super::catch_up::{Behind, Fed, Restart};
@@ -323,6 +323,9 @@ impl Slot {
             }
         }
         let late = packet.seq < self.line.expected();
+        // What is missing ahead of a keyframe may be its own parameter sets; older
+        // ones in between would take their place.
+        let bare = packet.needs_parameter_sets && packet.seq == self.line.expected();
         if !late {
             if self.alone_until.is_some_and(|until| packet.seq >= until) {
                 self.alone_until = None;
@@ -333,7 +336,7 @@ impl Slot {
             }
             self.newest.timestamp = Some(packet.timestamp);
         }
-        if packet.needs_parameter_sets && !late {
+        if bare {
             self.send_parameter_sets(out, egress, track, encoding, packet, format.pt);
         }
         let sent_at = match self.behind {
@@ -343,7 +346,11 @@ impl Slot {
         let Some(place) = self.line.place(packet.seq, packet.timestamp, sent_at) else {
             return Forwarded::Late;
         };
-        if late && !Layers::keeps(place.moves.cell, &packet.layers) {
+        let is_cut = |cell| {
+            !Layers::keeps(cell, &packet.layers)
+                || cell != Cell::ALL && stands_beside(packet) && !packet.marker
+        };
+        if late && is_cut(place.moves.cell) {
             return self.fill(out, egress, packet, format.pt);
         }
         if !late {
@@ -578,6 +585,10 @@ fn outgoing_payload<'p>(
 }
 
 #[cfg(test)]
+mod h264_tests;
+#[cfg(test)]
 mod layer_tests;
+#[cfg(test)]
+mod svc_tests;
 #[cfg(test)]
 mod tests;

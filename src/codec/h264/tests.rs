@@ -231,3 +231,71 @@ fn parameter_sets_of_sdp() {
     assert_eq!(none, ParameterSets::default());
     assert!(!ParameterSets::from_sprop("Z2QAHqzZ,!!,").is_complete());
 }
+
+#[test]
+fn what_stands_beside_a_picture_does_not_tell_its_layer() {
+    let beside = |units: &[&[u8]]| inspect(&stap(units), false).beside;
+    let (delimiter, sei, filler): (&[u8], &[u8], &[u8]) = (&[9, 0x30], &[6, 5, 1], &[12, 0xff]);
+    assert!(beside(&[delimiter]) && beside(&[delimiter, sei]) && beside(&[filler]));
+    assert!(!beside(&[delimiter, SPS_360]) && !beside(&[sei, IDR]) && !beside(&[]));
+    assert!(
+        inspect(&[0x1c, 0x86, 5, 1], false).beside,
+        "a part of an SEI"
+    );
+    assert!(
+        !inspect(&[0x6e, 0x80, 0x20, 0x27], false).beside,
+        "a prefix"
+    );
+}
+
+#[test]
+fn a_prefix_tells_the_layers_of_its_whole_picture() {
+    let mut carry = LayerCarry::default();
+    let mut layers = |timestamp, payload: &[u8]| {
+        let mut info = inspect(payload, false);
+        carry.complete(timestamp, payload, &mut info);
+        (info.spatial, info.temporal, info.starts_frame)
+    };
+    assert_eq!(layers(1, &[0x6e, 0x80, 0x00, 0x47]), (0, 2, true));
+    assert_eq!(layers(1, &[0x7c, 0x81, 0x9a]), (0, 2, true));
+    assert_eq!(layers(1, &[0x7c, 0x01, 0x9a]), (0, 2, false));
+    // An upper spatial layer in fragments.
+    assert_eq!(layers(1, &[0x7c, 0x94, 0x80, 0x10, 0x47]), (1, 2, false));
+    assert_eq!(layers(1, &[0x7c, 0x14, 1, 2]), (1, 2, false));
+    assert_eq!(layers(1, &[0x41, 0x40]), (0, 2, false));
+    // The next picture says so itself.
+    assert_eq!(layers(2, &[0x41, 0x9a]), (0, 0, true));
+    assert_eq!(layers(3, &[0x6e, 0x80, 0x00, 0x07]), (0, 0, true));
+    assert_eq!(layers(3, &[0x7c, 0x01, 0x9a]), (0, 0, false));
+}
+
+#[test]
+fn encrypted_slices_are_not_taken_for_b_frames() {
+    use crate::room::Encoding;
+    use crate::room::testing::packet;
+    use rand::{RngExt, SeedableRng};
+
+    let mut rng = rand::rngs::StdRng::seed_from_u64(3);
+    let mut encoding = Encoding::new(crate::units::MediaKind::Video, None);
+    for (encrypted, alarms) in [(true, 0), (false, 1900)] {
+        let mut seen = 0;
+        for picture in 0..2000u32 {
+            // A B slice, or what encryption makes of it.
+            let mut slice = [0x01, 0b1001_1100, 0, 0, 0, 0];
+            if encrypted {
+                rng.fill(&mut slice[1..]);
+            }
+            let mut packet = packet(u64::from(picture), 0);
+            packet.codec = crate::codec::Codec::H264;
+            packet.info = inspect(&slice, true);
+            packet.payload = slice.into();
+            encoding.absorb(&mut packet);
+            let health = encoding.snapshot(packet.arrival).health;
+            seen += u32::from(health.b_frames);
+        }
+        assert!(
+            seen >= alarms && (seen > 0) == (alarms > 0),
+            "{seen} alarms"
+        );
+    }
+}

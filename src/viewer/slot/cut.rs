@@ -58,6 +58,15 @@ impl Slot {
         };
         let new_picture = self.newest.timestamp != Some(packet.timestamp);
         let same_frame = !new_picture && self.newest.spatial == packet.info.spatial;
+        if stands_beside(packet) {
+            // Whose it is the slices tell that follow. None is needed to decode them, but
+            // by itself it would make a receiver wait for the rest of a picture.
+            let cut = new_picture || self.newest.cut;
+            if cut {
+                self.line.cut(packet.seq, same_frame && self.newest.cut);
+            }
+            return !cut;
+        }
         let changed = if packet.entry {
             self.layers.enter()
         } else if packet.info.starts_frame {
@@ -190,6 +199,11 @@ pub(super) fn frame_number(packet: &Packet) -> Option<u16> {
         [_, high, low, ..] => Some(u16::from_be_bytes([high, low])),
         _ => None,
     }
+}
+
+/// The packet is of a picture whose layer only others tell.
+pub(super) fn stands_beside(packet: &Packet) -> bool {
+    packet.info.beside && packet.structure == 0
 }
 
 /// The packet's descriptor says which decode targets are left.
