@@ -124,7 +124,11 @@ impl Core {
         let mut behind = std::mem::take(&mut self.behind);
         let mut left = BYTES_PER_TURN;
         for session in behind.drain(..) {
-            let sent = self.send_backlog(now, session, left, flush);
+            let mut sent = 0;
+            self.guarded(now, session, |core| {
+                sent = core.send_backlog(now, session, left, flush);
+                Ok(())
+            });
             left = left.saturating_sub(sent);
         }
         self.behind = behind;

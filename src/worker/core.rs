@@ -296,12 +296,15 @@ impl Core {
         match outcome {
             Ok(Ok(())) => {}
             Ok(Err(reason)) => self.close(now, slot, reason, true),
-            Err(_) => {
-                tracing::error!(slot, "a session failed internally and is closed");
-                self.routed.clear();
-                self.close(now, slot, CloseReason::Internal, false);
-            }
+            Err(_) => self.failed(now, slot),
         }
+    }
+
+    /// Closes a session whose work has panicked.
+    pub(super) fn failed(&mut self, now: Instant, slot: u32) {
+        tracing::error!(slot, "a session failed internally and is closed");
+        self.routed.clear();
+        self.close(now, slot, CloseReason::Internal, false);
     }
 
     pub(super) fn event(&mut self, event: Event) {

@@ -3,6 +3,7 @@
 //! Packets of one turn are gathered by track, then each viewer gets all of
 //! them at once, so that its datagrams lie side by side and leave as one run.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use smallvec::SmallVec;
@@ -113,6 +114,7 @@ impl Core {
         let subscribers = std::mem::take(&mut track.subscribers);
         let mut moved = SmallVec::<[_; 4]>::new();
         let mut fed = SmallVec::<[u32; 4]>::new();
+        let mut failed = SmallVec::<[u32; 1]>::new();
         for (number, subscriber) in subscribers.iter().enumerate() {
             let ahead = |by: usize| subscribers.get(number + by);
             fetch_ahead(&self.sessions, ahead(1), ahead(2));
@@ -151,36 +153,43 @@ impl Core {
                 path,
             };
             viewer.pacer.refill(now, viewer.estimate);
-            for (encoding, packet) in &pending {
-                if slot
-                    .behind
-                    .is_some_and(|behind| behind.covers(*encoding, packet.seq))
-                {
-                    continue; // it will be sent from the ring
-                }
-                if slot.kind == MediaKind::Video
-                    && !viewer.pacer.is_open()
-                    && slot.fall_behind(track, *encoding, packet, now)
-                {
-                    self.behind.push(subscriber.session);
-                    continue;
-                }
-                match slot.forward(&mut out, egress, track, *encoding, packet) {
-                    Forwarded::Sent(size) => {
-                        self.totals.rtp_out += 1;
-                        viewer.sent.count(size);
-                        viewer.pacer.spend(size);
-                        viewer.repairs.earn(size);
+            // What one viewer's line makes of these packets must not harm the others.
+            let whole = catch_unwind(AssertUnwindSafe(|| {
+                for (encoding, packet) in &pending {
+                    if slot
+                        .behind
+                        .is_some_and(|behind| behind.covers(*encoding, packet.seq))
+                    {
+                        continue; // it will be sent from the ring
                     }
-                    Forwarded::NotSelected | Forwarded::Cut | Forwarded::Late => {}
-                    Forwarded::NoFormat => self.totals.drops.add(DropReason::CodecMismatch),
-                    Forwarded::Failed(SendError::Full) => {
-                        self.totals.drops.add(DropReason::EgressFull);
+                    if slot.kind == MediaKind::Video
+                        && !viewer.pacer.is_open()
+                        && slot.fall_behind(track, *encoding, packet, now)
+                    {
+                        self.behind.push(subscriber.session);
+                        continue;
                     }
-                    Forwarded::Failed(SendError::Seal) => {
-                        self.totals.drops.add(DropReason::Oversize);
+                    match slot.forward(&mut out, egress, track, *encoding, packet) {
+                        Forwarded::Sent(size) => {
+                            self.totals.rtp_out += 1;
+                            viewer.sent.count(size);
+                            viewer.pacer.spend(size);
+                            viewer.repairs.earn(size);
+                        }
+                        Forwarded::NotSelected | Forwarded::Cut | Forwarded::Late => {}
+                        Forwarded::NoFormat => self.totals.drops.add(DropReason::CodecMismatch),
+                        Forwarded::Failed(SendError::Full) => {
+                            self.totals.drops.add(DropReason::EgressFull);
+                        }
+                        Forwarded::Failed(SendError::Seal) => {
+                            self.totals.drops.add(DropReason::Oversize);
+                        }
                     }
                 }
+            }));
+            if whole.is_err() {
+                failed.push(subscriber.session);
+                continue;
             }
             if slot.starved_since.is_some()
                 && slot.selection.current().is_some()
@@ -209,6 +218,9 @@ impl Core {
         track.settle();
         for (subscriber, left) in moved {
             self.moved_on(subscriber, left, index);
+        }
+        for session in failed {
+            self.failed(now, session);
         }
         for session in fed {
             self.aim_viewer(session); // its picture is there: it is told

@@ -40,7 +40,10 @@ impl Core {
             };
             let subscribers: Vec<u32> = track.subscribers.iter().map(|s| s.session).collect();
             for session in subscribers {
-                self.aim_viewer(session);
+                self.guarded(self.now, session, |core| {
+                    core.aim_viewer(session);
+                    Ok(())
+                });
             }
         }
     }
