@@ -297,6 +297,9 @@ fn repair(stage: &mut Stage) {
         nack.extend(lost[0].seq.to_be_bytes());
         nack.extend(0b11_1111u16.to_be_bytes());
         let nack = stage.peers[1].seal_rtcp(nack);
+        // Fresh pictures have used up the viewer's pace; repairs come behind them.
+        stage.now += Duration::from_millis(200);
+        stage.turn(&mut ());
         let (now, remote) = (stage.now, stage.peers[1].address);
         let core = &mut stage.core;
         let repairs = counted("repair", || {
