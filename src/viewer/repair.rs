@@ -153,14 +153,15 @@ impl Repairs {
         !self.queue.is_empty()
     }
 
-    /// Gives up what has waited too long; returns how many those are.
-    pub fn expire(&mut self, now: Instant) -> u64 {
+    /// Gives up what has waited too long; returns how many those are, and calls `of` with the slot of each.
+    pub fn expire(&mut self, now: Instant, mut of: impl FnMut(u8)) -> u64 {
         let mut expired = 0;
         while let Some(asked) = self.queue.front().copied()
             && now.saturating_duration_since(asked.at) > LONGEST_WAIT
         {
             self.queue.pop_front();
             *self.entry(asked.slot, asked.sequence) = None; // it may be asked for again
+            of(asked.slot);
             expired += 1;
         }
         expired
@@ -293,8 +294,13 @@ mod tests {
             assert_eq!(taken.is_err(), full);
         }
         assert_eq!(repairs.next(start, None), None, "nothing is left for it");
-        assert_eq!(repairs.expire(at(start, 400)), 0);
-        assert_eq!(repairs.expire(at(start, 401)), QUEUE as u64);
+        assert_eq!(repairs.expire(at(start, 400), |_| {}), 0);
+        let mut of = Vec::new();
+        assert_eq!(
+            repairs.expire(at(start, 401), |slot| of.push(slot)),
+            QUEUE as u64
+        );
+        assert!(of.len() == QUEUE && of.iter().all(|slot| *slot == of[0]));
         assert!(!repairs.is_waiting());
         assert_eq!(repairs.ask(at(start, 402), 0, 5, None), Ok(()));
     }

@@ -9,6 +9,7 @@ use crate::peer::egress::{Outlet, SendError};
 use crate::room::Track;
 use crate::room::keyframe_request::Reaction;
 use crate::telemetry::DropReason;
+use crate::units::MediaKind;
 use crate::viewer::catch_up::{Behind, Circumstances, Fed, Need, Step, plan};
 use crate::viewer::select::Awaited;
 use crate::viewer::slot::{Repaired, Slot};
@@ -212,9 +213,25 @@ impl Core {
         } else {
             viewer.repairs.wait_no_longer();
         }
-        self.totals
-            .drops
-            .add_many(DropReason::RtxBudget, viewer.repairs.expire(now));
+        // What was given up leaves a hole that the pictures behind it wait for: browsers ask for
+        // a keyframe only when nothing was shown for three seconds.
+        let mut given_up = smallvec::SmallVec::<[u8; 4]>::new();
+        let expired = viewer.repairs.expire(now, |slot| {
+            if given_up.last() != Some(&slot) {
+                given_up.push(slot);
+            }
+        });
+        self.totals.drops.add_many(DropReason::RtxBudget, expired);
+        for slot in given_up {
+            let shows = |s: &Slot| s.kind == MediaKind::Video;
+            if viewer.slots.get(usize::from(slot)).is_some_and(shows) {
+                self.starving.push(Starving {
+                    session,
+                    slot,
+                    needed: None,
+                });
+            }
+        }
         while viewer.repairs.is_waiting() && sent < most {
             let may = match rest {
                 true => viewer.repairs.may_go_ahead(),

@@ -60,6 +60,11 @@ class Client:
             except asyncio.TimeoutError:
                 pass
 
+    async def tell(self, what: dict) -> None:
+        """Gives it a JSON line."""
+        self.process.stdin.write(json.dumps(what).encode() + b"\n")
+        await self.process.stdin.drain()
+
     async def ended(self, limit: float = 20.0) -> int:
         """Waits for its end; returns the exit code."""
         await asyncio.wait_for(asyncio.shield(self.reader), limit)
@@ -92,6 +97,11 @@ def gstreamer(url: str, seconds: float, **options) -> Client:
 def obs(url: str, packets: Path, seconds: float, *flags: str, layers: int = 1) -> Client:
     """The OBS-like publisher on libdatachannel."""
     return Client("obs-like", "node", CLIENTS / "obs_client.mjs", url, packets, "--layers", layers, "--seconds", seconds, *flags)
+
+
+def relay(ports: list[int], viewers: int) -> Client:
+    """A rate-limited relay in front of the server's UDP ports, with a path for each viewer."""
+    return Client("relay", sys.executable, CLIENTS / "relay.py", "--viewers", viewers, *ports)
 
 
 def ffmpeg(url: str, *source: str) -> Client:

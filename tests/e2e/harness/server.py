@@ -11,12 +11,13 @@ READY_WITHIN = 15.0
 
 
 class Server:
-    """A running server. `http` is its base URL, `log` everything it wrote."""
+    """A running server. `http` is its base URL, `udp_ports` its workers', `log` everything it wrote."""
 
     def __init__(self, *extra: str, workers: int = 2):
         self.args = [str(BINARY), "--http", "127.0.0.1:0", "--udp-port", "0", "--workers", str(workers), "--auth", "open", *extra]
         self.log: list[str] = []
         self.http = ""
+        self.udp_ports: list[int] = []
         self.process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> "Server":
@@ -36,6 +37,7 @@ class Server:
         if not address:
             raise RuntimeError(f"no http= in {line!r}")
         self.http = "http://" + address[1].rstrip("/")
+        self.udp_ports = [int(port) for port in re.search(r"udp=(\S+)", line)[1].split(",")]
         return self
 
     async def _read(self, ready: asyncio.Future) -> None:

@@ -1,3 +1,3 @@
 """The scenarios, by what they are about."""
 
-from . import browsers, doctor, feedback, joins, layers, pages, processes, rooms, sessions  # noqa: F401
+from . import browsers, doctor, feedback, joins, layers, pages, processes, relay, rooms, sessions  # noqa: F401

@@ -26,6 +26,23 @@ async function connected(pc, limit) {
   }
 }
 
+/** An answer whose only candidate of each section is a relay: `relay` has its port for each of the server's. */
+function relayed(sdp, relay) {
+  const kept = /^a=candidate:(\S+ \d+ udp \d+) \S+ (\d+) (typ host)/i;
+  const seen = new Set();
+  let section = 0;
+  const lines = sdp.split("\r\n").flatMap((line) => {
+    if (line.startsWith("m=")) section++;
+    if (!line.startsWith("a=candidate:")) return [line];
+    const [, head, port, tail] = line.match(kept) ?? [];
+    if (!relay[port] || seen.has(section)) return [];
+    seen.add(section);
+    return [`a=candidate:${head} 127.0.0.1 ${relay[port]} ${tail}`];
+  });
+  if (!seen.size) throw new Error(`no candidate of ${Object.keys(relay)} in the answer`);
+  return lines.join("\r\n");
+}
+
 /** POST the offer, apply the answer. `tcpOnly` takes the server's UDP candidates away, as a firewall would. */
 async function exchange(client, url, options) {
   const { pc } = client;
@@ -45,6 +62,7 @@ async function exchange(client, url, options) {
     if (!lines.some((l) => /^a=candidate:\S+ \d+ tcp /i.test(l))) throw new Error("no TCP candidate in the answer");
     client.answer = lines.filter((l) => !/^a=candidate:\S+ \d+ udp /i.test(l)).join("\r\n");
   }
+  if (options.relay) client.answer = relayed(body, options.relay);
   await pc.setRemoteDescription({ type: "answer", sdp: client.answer });
   await connected(pc, options.limit ?? 10000);
   client.connectedAt = now();
@@ -106,7 +124,17 @@ function blocks(ctx, width, height) {
   ctx.drawImage(small, 0, 0, width, height);
 }
 
-/** Publishes the pattern and a tone. Options: id, url, codec {mime, fmtp}, width, height, fps, hz, first, bitrate, layers, notes, soundOnly, busy. */
+/** A grainy picture: a piece of it below the pattern makes encoders use the rate that they are given. */
+function noise(width, height) {
+  const canvas = new OffscreenCanvas(width / 2, height / 2);
+  const ctx = canvas.getContext("2d");
+  const grain = ctx.createImageData(canvas.width, canvas.height);
+  for (let at = 0; at < grain.data.length; at++) grain.data[at] = at % 4 === 3 ? 255 : Math.random() * 256;
+  ctx.putImageData(grain, 0, 0);
+  return canvas;
+}
+
+/** Publishes the pattern and a tone. Options: id, url, codec {mime, fmtp}, width, height, fps, hz, first, bitrate, layers, notes, soundOnly, busy, grainy. */
 async function publish(options) {
   const { id, url, width = 640, height = 360, fps = 20, hz = 440, first = 0, bitrate = 900000 } = options;
   const canvas = document.createElement("canvas");
@@ -118,7 +146,12 @@ async function publish(options) {
   draw(ctx, width, height, counter, Math.floor(now()));
   const stream = canvas.captureStream(fps);
   const video = stream.getVideoTracks()[0];
-  const picture = () => (draw(ctx, width, height, ++counter, Math.floor(now())), options.busy && blocks(ctx, width, height));
+  const grain = options.grainy && noise(width, height);
+  const picture = () => {
+    draw(ctx, width, height, ++counter, Math.floor(now()));
+    if (options.busy) blocks(ctx, width, height);
+    if (grain) ctx.drawImage(grain, (Math.random() * grain.width) / 2, 0, grain.width / 2, grain.height / 2, 0, (height * 2) / 3, width / 2, height / 3);
+  };
   const timer = setInterval(picture, 1000 / fps);
 
   const audio = new AudioContext({ sampleRate: 48000 });
@@ -163,7 +196,7 @@ function describe(transceiver) {
   transceiver.setHeaderExtensionsToNegotiate(extensions);
 }
 
-/** Watches and notes every decoded picture of the first video section. Options: id, url, codec, descriptors, videos, audios (sections). */
+/** Watches and notes every decoded picture of the first video section. Options: id, url, codec, descriptors, relay, videos, audios (sections). */
 async function watch(options) {
   const pc = new RTCPeerConnection();
   const element = document.createElement("video");
