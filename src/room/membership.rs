@@ -58,6 +58,8 @@ pub struct Room {
     pub talking: Vec<u32>,
     /// The worker looks at the room's speakers.
     pub lively: bool,
+    /// Somebody sends another format than when followers were last bound.
+    pub formats_changed: bool,
     /// The most slots of one kind that a follower has had.
     pub most_slots: usize,
     /// Who stood first when followers were last bound.

@@ -4,6 +4,7 @@
 
 use smallvec::SmallVec;
 
+use crate::room::membership::PublishedTrack;
 use crate::room::{Publication, Room};
 use crate::units::{MediaKind, ParticipantId};
 
@@ -13,20 +14,39 @@ pub type Wanted = SmallVec<[ParticipantId; 16]>;
 /// Whom a viewer is to see or hear, at most `limit` of them: speakers first,
 /// then who is shown already (`near`), then who has published longest. The
 /// viewer's own participant, `own`, is there only when nobody else is: nobody
-/// wants to hear himself.
+/// wants to hear himself. Those of whom it `decodes` nothing come last, whoever
+/// speaks: a place is not dark while somebody else could be in it.
 pub fn wanted(
     room: &Room,
     kind: MediaKind,
     own: Option<&str>,
-    near: impl Iterator<Item = ParticipantId>,
+    near: &[ParticipantId],
     limit: usize,
+    decodes: impl Fn(ParticipantId, &PublishedTrack) -> bool,
 ) -> Wanted {
+    let mut list = Wanted::new();
+    fill(&mut list, room, kind, own, near, limit, &decodes);
+    if list.len() < limit {
+        fill(&mut list, room, kind, own, near, limit, &|_, _| true);
+    }
+    list
+}
+
+fn fill(
+    list: &mut Wanted,
+    room: &Room,
+    kind: MediaKind,
+    own: Option<&str>,
+    near: &[ParticipantId],
+    limit: usize,
+    decodes: &dyn Fn(ParticipantId, &PublishedTrack) -> bool,
+) {
     let is_own = |publication: &Publication| own.is_some_and(|own| *own == *publication.identity);
     let alone = room.publications().iter().all(is_own);
     let fits = |publication: &Publication| {
-        publication.tracks.iter().any(|t| t.kind == kind) && (alone || !is_own(publication))
+        let is_usable = |t: &PublishedTrack| t.kind == kind && decodes(publication.participant, t);
+        publication.tracks.iter().any(is_usable) && (alone || !is_own(publication))
     };
-    let mut list = Wanted::new();
     let mut add = |publication: Option<&Publication>| {
         if let Some(publication) = publication
             && list.len() < limit
@@ -42,10 +62,9 @@ pub fn wanted(
         MediaKind::Audio => room.speakers.heard().all(|p| add(find(p))),
         MediaKind::Video => room.speakers.seen().all(|p| add(find(p))),
     };
-    if more && near.into_iter().all(|p| add(find(p))) {
+    if more && near.iter().all(|p| add(find(*p))) {
         room.publications().iter().all(|p| add(Some(p)));
     }
-    list
 }
 
 /// Gives `wanted` to `slots`: who is wanted stays in its slot, the others take
@@ -73,7 +92,6 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::room::membership::PublishedTrack;
     use crate::room::voice::{Phase, Voice};
     use crate::units::WorkerId;
 
@@ -111,6 +129,25 @@ mod tests {
         room
     }
 
+    fn all(_: ParticipantId, _: &PublishedTrack) -> bool {
+        true
+    }
+
+    #[test]
+    fn who_can_be_decoded_comes_first() {
+        let mut room = room(&[(1, BOTH), (2, BOTH), (3, BOTH), (4, BOTH)]);
+        talk(&mut room, 3, Phase::Talking);
+        let see = |limit, lacks: &[u64]| {
+            let decodes = |p: ParticipantId, _: &PublishedTrack| !ids(lacks).contains(&p);
+            wanted(&room, MediaKind::Video, None, &ids(&[4]), limit, decodes).to_vec()
+        };
+        assert_eq!(see(1, &[3]), ids(&[4]));
+        assert_eq!(see(2, &[3, 4]), ids(&[1, 2]));
+        // There is a place left for them.
+        assert_eq!(see(4, &[3, 4]), ids(&[1, 2, 3, 4]));
+        assert_eq!(see(2, &[1, 2, 3, 4]), ids(&[3, 4]));
+    }
+
     fn talk(room: &mut Room, participant: u64, phase: Phase) {
         let now = Instant::now();
         let voice = Voice {
@@ -146,7 +183,7 @@ mod tests {
     fn speakers_come_first_then_who_is_shown_then_the_eldest() {
         let mut room = room(&[(1, BOTH), (2, BOTH), (3, BOTH), (4, BOTH)]);
         let see = |room: &Room, near: &[u64], limit| {
-            wanted(room, MediaKind::Video, None, ids(near).into_iter(), limit).to_vec()
+            wanted(room, MediaKind::Video, None, &ids(near), limit, all).to_vec()
         };
         assert_eq!(see(&room, &[], 2), ids(&[1, 2]));
         assert_eq!(see(&room, &[4], 2), ids(&[4, 1]));
@@ -156,7 +193,7 @@ mod tests {
         // An onset is heard, not yet seen.
         talk(&mut room, 2, Phase::Onset);
         assert_eq!(see(&room, &[4], 1), ids(&[3]));
-        let heard = wanted(&room, MediaKind::Audio, None, ids(&[]).into_iter(), 2);
+        let heard = wanted(&room, MediaKind::Audio, None, &[], 2, all);
         assert_eq!(heard.to_vec(), ids(&[3, 2]));
     }
 
@@ -164,9 +201,8 @@ mod tests {
     fn who_lacks_the_kind_is_passed_over() {
         let mut room = room(&[(1, &[MediaKind::Video]), (2, &[MediaKind::Audio])]);
         talk(&mut room, 2, Phase::Talking);
-        let none = || ids(&[]).into_iter();
-        let see = wanted(&room, MediaKind::Video, None, none(), 4);
-        let hear = wanted(&room, MediaKind::Audio, None, none(), 4);
+        let see = wanted(&room, MediaKind::Video, None, &[], 4, all);
+        let hear = wanted(&room, MediaKind::Audio, None, &[], 4, all);
         assert_eq!((see.to_vec(), hear.to_vec()), (ids(&[1]), ids(&[2])));
     }
 
@@ -175,11 +211,11 @@ mod tests {
         let mut two = room(&[(1, BOTH), (2, BOTH)]);
         talk(&mut two, 1, Phase::Talking);
         for kind in [MediaKind::Audio, MediaKind::Video] {
-            let list = wanted(&two, kind, Some("p1"), ids(&[1]).into_iter(), 4);
+            let list = wanted(&two, kind, Some("p1"), &ids(&[1]), 4, all);
             assert_eq!(list.to_vec(), ids(&[2]));
         }
         let one = room(&[(1, BOTH)]);
-        let list = wanted(&one, MediaKind::Video, Some("p1"), ids(&[]).into_iter(), 4);
+        let list = wanted(&one, MediaKind::Video, Some("p1"), &[], 4, all);
         assert_eq!(list.to_vec(), ids(&[1]));
     }
 }

@@ -81,6 +81,11 @@ impl<'a> Form<'a> {
     }
 }
 
+/// The viewer has a codec for what a publisher sends in `format`.
+pub fn decodes(format: &Format, codecs: &[NegotiatedCodec]) -> bool {
+    codecs.iter().any(|c| c.codec == format.codec)
+}
+
 /// The payload types for each of the publisher's formats; `None` where the
 /// viewer has no codec for it.
 pub fn match_formats(

@@ -9,7 +9,7 @@ use cut::{ends_picture, frame_number, stands_beside};
 use super::allocate::Steadiness;
 use super::catch_up::{Behind, Fed, Restart};
 use super::demand::Demand;
-use super::formats::OutgoingFormat;
+use super::formats::{OutgoingFormat, decodes};
 use super::line::{Backlog, Line, Moves, SourceId};
 use super::reception::Reception;
 use super::select::{Layers, Selection, Verdict};
@@ -19,7 +19,7 @@ use crate::peer::egress::{Egress, Outlet, Patch, SendError, Unchanged};
 use crate::peer::header::{OutgoingHeader, OutgoingIds, PassedExtensions};
 use crate::peer::negotiate::{MediaSection, NegotiatedCodec, SignalledSsrc};
 use crate::room::encoding::LINE_BREAK;
-use crate::room::{Packet, Rung, Track};
+use crate::room::{Format, Packet, Rung, Track};
 use crate::units::{MediaKind, ParticipantId};
 
 mod aim;
@@ -252,6 +252,11 @@ impl Slot {
             resends: ssrcs.rtx.is_none() && section.codecs.iter().any(|c| c.feedback.nack),
             rtx_sequence: u64::from(seeds.rtx_sequence & 0x7fff),
         }
+    }
+
+    /// The viewer has a codec for what a publisher sends in `format`.
+    pub fn decodes(&self, format: &Format) -> bool {
+        decodes(format, &self.codecs)
     }
 
     /// The codec the track sends can't be sent to this viewer.

@@ -10,7 +10,8 @@ use super::session::{Media, Session};
 use crate::control::messages::{Event, ViewTarget};
 use crate::peer::egress::Outlet;
 use crate::room::keyframe_request::Reaction;
-use crate::room::{Packet, Room, Source, Subscriber, Track, TrackKey};
+use crate::room::membership::PublishedTrack;
+use crate::room::{Format, Packet, Room, Source, Subscriber, Track, TrackKey};
 use crate::telemetry::DropReason;
 use crate::units::{Bitrate, MediaKind, ParticipantId, RoomId};
 use crate::viewer::Viewer;
@@ -43,7 +44,19 @@ impl Core {
         let room_id = *room_id;
         match (viewer.target, self.rooms.get(&room_id)) {
             (ViewTarget::Participant(participant), _) => stay_with(viewer, participant),
-            (ViewTarget::Room, Some(room)) => follow(viewer, room),
+            (ViewTarget::Room, Some(room)) => {
+                let (index, tracks) = (&self.track_index, &self.tracks);
+                let sends = |participant, kind| {
+                    let key = TrackKey {
+                        room: room_id,
+                        participant,
+                        kind,
+                    };
+                    let track = tracks.get(*index.get(&key)? as usize)?;
+                    track.formats.get(usize::from(track.current_format?))
+                };
+                follow(viewer, room, sends);
+            }
             (ViewTarget::Room, None) => {}
         }
         let tracks = &self.tracks;
@@ -364,37 +377,36 @@ fn stay_with(viewer: &mut Viewer, participant: ParticipantId) {
     }
 }
 
-/// The viewer of a room: its slots are for those who speak.
-fn follow(viewer: &mut Viewer, room: &Room) {
+/// The viewer of a room: its slots are for those who speak. `sends` tells in which format
+/// a participant's track comes, once something of it came here.
+fn follow<'t>(
+    viewer: &mut Viewer,
+    room: &Room,
+    sends: impl Fn(ParticipantId, MediaKind) -> Option<&'t Format>,
+) {
     let own = viewer.identity.as_deref();
     let in_slots = |viewer: &Viewer, kind: MediaKind| -> SmallVec<[Option<ParticipantId>; 16]> {
         let of_kind = viewer.slots.iter().filter(|s| s.kind == kind);
         of_kind.map(|s| s.participant).collect()
     };
+    let decodes = |participant, track: &PublishedTrack| {
+        let slot = viewer.slots.iter().find(|s| s.kind == track.kind);
+        slot.is_some_and(|slot| match sends(participant, track.kind) {
+            Some(format) => slot.decodes(format),
+            None => track.formats.iter().any(|format| slot.decodes(format)),
+        })
+    };
     // Pictures first: where nothing tells who speaks, sound goes with the picture.
     let mut seen = in_slots(viewer, MediaKind::Video);
-    let near = seen.clone();
-    let list = wanted(
-        room,
-        MediaKind::Video,
-        own,
-        near.into_iter().flatten(),
-        seen.len(),
-    );
+    let near: SmallVec<[_; 16]> = seen.iter().copied().flatten().collect();
+    let limit = seen.len();
+    let list = wanted(room, MediaKind::Video, own, &near, limit, decodes);
     assign(&mut seen, &list);
     let mut heard = in_slots(viewer, MediaKind::Audio);
-    let near = seen
-        .iter()
-        .chain(&heard.clone())
-        .copied()
-        .collect::<SmallVec<[_; 16]>>();
-    let list = wanted(
-        room,
-        MediaKind::Audio,
-        own,
-        near.into_iter().flatten(),
-        heard.len(),
-    );
+    let near = seen.iter().chain(&heard).copied().flatten();
+    let near: SmallVec<[_; 16]> = near.collect();
+    let limit = heard.len();
+    let list = wanted(room, MediaKind::Audio, own, &near, limit, decodes);
     assign(&mut heard, &list);
     let speaker = room.speakers.active();
     let is_shown = |p: ParticipantId| seen.contains(&Some(p)) || heard.contains(&Some(p));

@@ -122,8 +122,20 @@ impl Core {
             return;
         };
         entry.speakers.evaluate(now);
-        if entry.order_changed() {
+        let formats = std::mem::take(&mut entry.formats_changed);
+        if entry.order_changed() || formats {
             self.rebind_followers(room);
+        }
+    }
+
+    /// Somebody of the room sends another format, which not every viewer has: binds its viewers
+    /// anew at the room's next look, however often that happens.
+    pub(super) fn choose_again(&mut self, now: Instant, room: RoomId) {
+        if let Some(entry) = self.rooms.get_mut(&room)
+            && !entry.followers.is_empty()
+        {
+            entry.formats_changed = true;
+            self.enliven(now, room);
         }
     }
 

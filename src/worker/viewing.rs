@@ -15,7 +15,7 @@ use crate::telemetry::DropReason;
 use crate::units::MediaKind;
 use crate::viewer::allocate::{Request, allocate};
 use crate::viewer::repair::Denied;
-use crate::viewer::slot::Starved;
+use crate::viewer::slot::{Slot, Starved};
 use crate::viewer::{REPORT_INTERVAL, Viewer};
 
 /// A NACK may name this many packets; a receiver that lost more is better
@@ -137,6 +137,7 @@ impl Core {
         let Some(track) = self.tracks.get(index as usize) else {
             return;
         };
+        let room = track.key.room;
         if let crate::room::Source::Local { session } = track.source
             && let Some(codec) = track.codec()
             && let Some(session) = self.sessions.get(session)
@@ -148,6 +149,7 @@ impl Core {
             };
             self.event(event);
         }
+        self.choose_again(self.now, room);
     }
 
     /// A viewer's RTCP: requests for keyframes and repairs, and reports.
@@ -369,6 +371,15 @@ fn viewer_state(
             continue;
         };
         if let Some(publishes) = slot.lacks(track) {
+            // There may be somebody else to see or hear.
+            let is_usable = |s: &Slot| {
+                let track = s.track.and_then(|index| tracks.get(index as usize));
+                track.is_some_and(|t| !t.encodings.is_empty() && s.lacks(t).is_none())
+            };
+            let mut others = viewer.slots.iter().filter(|s| s.kind == slot.kind);
+            if others.any(is_usable) {
+                continue;
+            }
             return Err(InactiveReason::Codec {
                 kind: slot.kind,
                 publishes,

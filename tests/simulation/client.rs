@@ -60,6 +60,8 @@ pub struct Plan {
     /// It knows no transport-wide feedback and obeys the maximum rate that it is told
     /// with so many packets a frame at most, from `packets_per_frame` on.
     pub obeys: Option<u16>,
+    /// Its video is H.264, which viewers here don't have; what is in it is no picture.
+    pub h264: bool,
     /// When it speaks and how loud in dBov; `None`: its packets carry no levels.
     pub speech: Option<Vec<(Instant, Instant, i8)>>,
 }
@@ -79,6 +81,7 @@ impl Default for Plan {
             video: true,
             tag: 0,
             obeys: None,
+            h264: false,
             speech: None,
         }
     }
@@ -140,7 +143,8 @@ impl Client {
         publish: Option<Plan>,
         sections: (usize, usize),
     ) -> (Self, String) {
-        let mut rtc = builder().build(now);
+        let h264 = publish.as_ref().is_some_and(|p| p.h264);
+        let mut rtc = builder().enable_vp8(!h264).enable_h264(h264).build(now);
         rtc.add_local_candidate(Candidate::host(address, Protocol::Udp).expect("host candidate"));
         let direction = match publish {
             Some(_) => Direction::SendOnly,
@@ -461,7 +465,8 @@ impl Client {
                         from: p.plan.tag,
                     };
                     let payload = vp8(stamp, source.size, p.plan.packet_size);
-                    let pt = pt(&self.rtc, Codec::Vp8);
+                    let codec = if p.plan.h264 { Codec::H264 } else { Codec::Vp8 };
+                    let pt = pt(&self.rtc, codec);
                     let rid = source.rid.as_deref().map(Into::into);
                     let mut api = self.rtc.direct_api();
                     let Some(stream) = api.stream_tx_by_mid(mid, rid) else {

@@ -3,6 +3,7 @@
 
 mod checks;
 mod client;
+mod codecs;
 mod link;
 mod media;
 mod nonces;
