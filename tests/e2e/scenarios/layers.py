@@ -104,6 +104,24 @@ for entry in LAYERED:
     add(*entry)
 
 
+@scenario("layers of chromium VP8 simulcast by SSRCs")
+async def by_ssrcs(env: Env) -> None:
+    await publish(env, "chromium", codec=CODECS["VP8"], width=WIDTH, height=HEIGHT, fps=FPS, group=len(SIZES))
+    w = await watch(env, "chromium")
+    times = []
+    for width in [SIZES[2], *SIZES, SIZES[0], SIZES[2]]:
+        wish = {"maxWidth": width, "maxHeight": width * HEIGHT // WIDTH}
+        told = await w.call("choose", "w", wish, width, 25000)
+        if told["status"] != 200 or told["ms"] is None:
+            raise Wrong(f"{wish}: {told} after {times}, {await state(env)}")
+        times.append(round(told["ms"]))
+        await asyncio.sleep(0.4)
+    after = selected_video(await w.call("report", "w"))
+    print(f"     ms to each size: {times}", flush=True)
+    if after["nackCount"] or after["packetsLost"] > 0:
+        raise Wrong(f"{after}")
+
+
 @scenario("chromium AV1 SVC -> chromium without descriptors")
 async def without_descriptors(env: Env) -> None:
     await publish(env, "chromium", codec=CODECS["AV1"], width=WIDTH, height=HEIGHT, fps=FPS, layers=SVC)

@@ -43,10 +43,27 @@ function relayed(sdp, relay) {
   return lines.join("\r\n");
 }
 
+/** An offer whose video is simulcast of so many SSRCs in a `SIM` group, as libraries of before rids make it. */
+function grouped(sdp, count) {
+  const at = sdp.indexOf("m=video");
+  const [, first, repair] = sdp.slice(at).match(/a=ssrc-group:FID (\d+) (\d+)/);
+  const described = [...sdp.slice(at).matchAll(new RegExp(`a=ssrc:${first} (.*)\r\n`, "g"))].map((m) => m[1]);
+  const pairs = Array.from({ length: count }, (_, i) => [Number(first) + i, Number(repair) + i].map((n) => n % 2 ** 32));
+  const lines = [`a=ssrc-group:SIM ${pairs.map(([media]) => media).join(" ")}`];
+  for (const pair of pairs) {
+    lines.push(`a=ssrc-group:FID ${pair.join(" ")}`);
+    for (const ssrc of pair) lines.push(...described.map((text) => `a=ssrc:${ssrc} ${text}`));
+  }
+  const kept = sdp.slice(at).replace(/a=ssrc(-group)?:.*\r\n/g, "");
+  return sdp.slice(0, at) + kept + lines.join("\r\n") + "\r\n";
+}
+
 /** POST the offer, apply the answer. `tcpOnly` takes the server's UDP candidates away, as a firewall would. */
 async function exchange(client, url, options) {
   const { pc } = client;
-  await pc.setLocalDescription(await pc.createOffer());
+  const offer = await pc.createOffer();
+  if (options.group) offer.sdp = grouped(offer.sdp, options.group);
+  await pc.setLocalDescription(offer);
   if (options.gather !== false) await gathered(pc);
   client.postedAt = now();
   const headers = { "Content-Type": "application/sdp" };
@@ -134,7 +151,7 @@ function noise(width, height) {
   return canvas;
 }
 
-/** Publishes the pattern and a tone. Options: id, url, codec {mime, fmtp}, width, height, fps, hz, first, bitrate, layers, notes, soundOnly, busy, grainy. */
+/** Publishes the pattern and a tone. Options: id, url, codec {mime, fmtp}, width, height, fps, hz, first, bitrate, layers, group, notes, soundOnly, busy, grainy. */
 async function publish(options) {
   const { id, url, width = 640, height = 360, fps = 20, hz = 440, first = 0, bitrate = 900000 } = options;
   const canvas = document.createElement("canvas");
@@ -177,6 +194,10 @@ async function publish(options) {
   if (!vt) return { session: client.session };
   const parameters = vt.sender.getParameters();
   parameters.degradationPreference = "maintain-resolution";
+  if (options.group) {
+    const rates = [100000, 250000, 600000];
+    parameters.encodings.forEach((e, i) => Object.assign(e, { scaleResolutionDownBy: 2 ** (options.group - 1 - i), maxBitrate: rates[i] }));
+  }
   await vt.sender.setParameters(parameters).catch(() => {});
   return { session: client.session, connectMs: client.connectedAt - client.postedAt, connectedAt: client.connectedAt };
 }
