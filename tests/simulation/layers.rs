@@ -141,6 +141,29 @@ fn a_layer_that_falls_silent_gives_way_at_once_and_is_taken_again_when_it_return
 }
 
 #[test]
+fn layers_that_first_come_late_are_taken() {
+    over_seeds("layers_that_first_come_late_are_taken", 3, |seed| {
+        let mut world = World::new(seed, 2);
+        let publisher = world.publish(0, 1, 1, simulcast());
+        // As browsers do whose uplink carries the others only later.
+        silence(&mut world, publisher, &[1, 2]);
+        let viewers = [world.view(0, 1, ALICE), world.view(1, 1, ALICE)];
+        world.run(Duration::from_secs(4));
+        let recently = Duration::from_millis(200);
+        for (silent, layer) in [(&[1, 2][..], 0), (&[1], 2), (&[], 1)] {
+            silence(&mut world, publisher, silent);
+            world.run(Duration::from_millis(2500));
+            for viewer in viewers {
+                assert_eq!(flowing(&mut world, viewer, recently), [layer], "{silent:?}");
+            }
+        }
+        for viewer in viewers {
+            continuous(&video(world.client(viewer)), 0);
+        }
+    });
+}
+
+#[test]
 fn keyframes_are_asked_of_layers_that_somebody_watches() {
     over_seeds(
         "keyframes_are_asked_of_layers_that_somebody_watches",
