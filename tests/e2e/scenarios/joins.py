@@ -22,7 +22,7 @@ LIVE_MS = 100.0
 def live_after(frames: list) -> float:
     """Milliseconds from the first picture until pictures come as they do at the end."""
     unrolled, added, before = [], 0, None
-    for _, stamp, seen, _ in frames:
+    for _, stamp, seen, *_ in frames:
         if before is not None and stamp < before - 1000:
             added += LENGTH * 1000  # the file begins again
         before = stamp
