@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::core::{ARENA_RESERVE, Core, Flush};
+use super::core::{Core, Flush};
 use super::session::{Media, Session};
-use crate::peer::egress::{Outlet, SendError};
+use crate::peer::egress::SendError;
 use crate::room::Track;
 use crate::room::keyframe_request::Reaction;
 use crate::telemetry::DropReason;
@@ -176,15 +176,7 @@ impl Core {
                     rest = true;
                     break;
                 }
-                if self.outputs.arena.room() < ARENA_RESERVE {
-                    flush.flush(&mut self.outputs.arena);
-                }
-                let mut out = Outlet {
-                    now,
-                    clock: &self.config.clock,
-                    arena: &mut self.outputs.arena,
-                    path,
-                };
+                let mut out = self.outputs.outlet(now, &self.config.clock, path, flush);
                 match slot.advance(&mut out, egress, track) {
                     Step::Sent(size) => {
                         self.totals.rtp_out += 1;
@@ -243,15 +235,7 @@ impl Core {
             let Some(asked) = viewer.repairs.next(now, viewer.estimate) else {
                 break;
             };
-            if self.outputs.arena.room() < ARENA_RESERVE {
-                flush.flush(&mut self.outputs.arena);
-            }
-            let mut out = Outlet {
-                now,
-                clock: &self.config.clock,
-                arena: &mut self.outputs.arena,
-                path,
-            };
+            let mut out = self.outputs.outlet(now, &self.config.clock, path, flush);
             let slot = viewer.slots.get_mut(usize::from(asked.slot));
             let found = slot.and_then(|slot| {
                 let track = self.tracks.get(slot.track? as usize)?;

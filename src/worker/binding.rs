@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-use super::core::{ARENA_RESERVE, Core, Flush};
+use super::core::{Core, Flush};
 use super::session::{Media, Session};
 use crate::control::messages::{Event, ViewTarget};
-use crate::peer::egress::Outlet;
 use crate::room::keyframe_request::Reaction;
 use crate::room::membership::PublishedTrack;
 use crate::room::{Format, Packet, Room, Source, Subscriber, Track, TrackKey};
@@ -311,15 +310,7 @@ impl Core {
             let Some(track) = slot.track.and_then(|t| self.tracks.get(t as usize)) else {
                 continue;
             };
-            if self.outputs.arena.room() < ARENA_RESERVE {
-                flush.flush(&mut self.outputs.arena);
-            }
-            let mut out = Outlet {
-                now,
-                clock: &self.config.clock,
-                arena: &mut self.outputs.arena,
-                path,
-            };
+            let mut out = self.outputs.outlet(now, &self.config.clock, path, flush);
             for packet in newest(track, now) {
                 match slot.forward(&mut out, egress, track, 0, packet) {
                     Forwarded::Sent(size) => {

@@ -19,10 +19,11 @@ use super::sessions::SessionTable;
 use super::timers::Timers;
 use super::totals::WorkerTotals;
 use crate::control::messages::{CloseReason, Command, Event};
-use crate::net::path::Datagram;
+use crate::net::path::{Datagram, Path};
 use crate::net::stun_limit::StunLimiter;
 use crate::net::{AddressTable, SendArena};
 use crate::peer::crypto::Crypto;
+use crate::peer::egress::Outlet;
 use crate::peer::header::PassedExtensions;
 use crate::peer::ingress::Routed;
 use crate::room::{Room, Subscriber, Track, TrackKey};
@@ -92,6 +93,29 @@ pub struct Outputs {
     pub events: Vec<Event>,
     /// To other workers.
     pub mesh: Vec<(WorkerId, MeshMessage)>,
+}
+
+impl Outputs {
+    /// The way out for one viewer's packets of this turn; what is there leaves
+    /// first when the room might not do.
+    #[inline]
+    pub(super) fn outlet<'a>(
+        &'a mut self,
+        now: Instant,
+        clock: &'a WallClock,
+        path: Path,
+        flush: &mut dyn Flush,
+    ) -> Outlet<'a> {
+        if self.arena.room() < ARENA_RESERVE {
+            flush.flush(&mut self.arena);
+        }
+        Outlet {
+            now,
+            clock,
+            arena: &mut self.arena,
+            path,
+        }
+    }
 }
 
 /// What a core holds, by number.

@@ -9,12 +9,12 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use super::binding::move_on;
-use super::core::{ARENA_RESERVE, Core, Flush};
+use super::core::{Core, Flush};
 use super::mesh::{MediaMessage, MeshMessage};
 use super::session::{Media, Session};
 use super::sessions::SessionTable;
 use crate::net::prefetch::prefetch;
-use crate::peer::egress::{Outlet, SendError};
+use crate::peer::egress::SendError;
 use crate::room::{SenderClock, Source, Subscriber};
 use crate::telemetry::DropReason;
 use crate::units::MediaKind;
@@ -143,15 +143,7 @@ impl Core {
                     None => continue,
                 }
             }
-            if self.outputs.arena.room() < ARENA_RESERVE {
-                flush.flush(&mut self.outputs.arena);
-            }
-            let mut out = Outlet {
-                now,
-                clock: &self.config.clock,
-                arena: &mut self.outputs.arena,
-                path,
-            };
+            let mut out = self.outputs.outlet(now, &self.config.clock, path, flush);
             viewer.pacer.refill(now, viewer.estimate);
             // What one viewer's line makes of these packets must not harm the others.
             let whole = catch_unwind(AssertUnwindSafe(|| {
