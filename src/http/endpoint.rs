@@ -100,32 +100,33 @@ pub(super) async fn watch(
     let target = target(&app, names)?;
     let access = app.authenticate(request.headers())?;
     access.may_subscribe(&target.room)?;
+    let query = watch_query(&app, request.uri())?;
+    let access = access.named(query.identity)?;
     // The path names the participant, or the query does.
-    let asked = match target.participant {
-        Some(participant) => Some(participant),
-        None => asked_participant(&app, request.uri())?,
-    };
-    let join = Join::View(asked);
+    let join = Join::View(target.participant.or(query.participant));
     open(&app, target.room, join, &access, request).await
 }
 
-/// `?participant=` of a WHEP endpoint.
+/// The query of a WHEP endpoint.
 #[derive(Debug, serde::Deserialize)]
 struct WatchQuery {
+    /// Whom to watch.
     participant: Option<String>,
+    /// Who watches, where no token tells.
+    identity: Option<String>,
 }
 
-fn asked_participant(app: &App, uri: &Uri) -> Result<Option<String>, Problem> {
+fn watch_query(app: &App, uri: &Uri) -> Result<WatchQuery, Problem> {
     let Query(query) = Query::<WatchQuery>::try_from_uri(uri).map_err(|_| {
         Problem::new(
             Kind::Malformed,
             "The query is not key=value pairs, each once.",
         )
     })?;
-    if let Some(participant) = &query.participant {
-        check_name(participant, usize::from(app.0.config.limits.name_length))?;
+    for name in [&query.participant, &query.identity].into_iter().flatten() {
+        check_name(name, usize::from(app.0.config.limits.name_length))?;
     }
-    Ok(query.participant)
+    Ok(query)
 }
 
 /// Reads the offer, opens the session and answers.

@@ -13,7 +13,8 @@
 //!
 //! Without a participant in the path, a publisher's identity is that of its
 //! token or stream key, else [`DEFAULT_IDENTITY`]: a second POST to the same
-//! URL with the same key takes the stream over.
+//! URL with the same key takes the stream over. A viewer's is that of its token or
+//! stream key, else `?identity=`: it is not shown itself.
 
 mod api;
 pub mod auth;

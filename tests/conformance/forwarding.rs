@@ -284,3 +284,40 @@ async fn a_viewer_of_a_room_names_whom_it_sees_or_learns_who_is_in_its_sections(
     let answer = server.post("/whep/r?participant=", &viewer.offer).await;
     answer.expect(400);
 }
+
+#[tokio::test]
+async fn everybody_sees_and_hears_everybody_but_himself_in_one_session() {
+    let server = Server::with("[whep]\nvideo_slots = 2\naudio_slots = 2\n").await;
+    let tracks = [Track::new(Codec::Opus), Track::new(Codec::Vp8)];
+    let (_alice, _) = publish(&server, "/whip/r/alice", &tracks).await;
+    let (_bob, _) = publish(&server, "/whip/r/bob", &tracks).await;
+    let (_carol, _) = publish(&server, "/whip/r/carol", &tracks).await;
+    let sections = [Codec::Opus, Codec::Opus, Codec::Vp8, Codec::Vp8];
+    for (name, others) in [("alice", ["bob", "carol"]), ("bob", ["alice", "carol"])] {
+        let (viewer, session) =
+            watch(&server, &format!("/whep/r?identity={name}"), &sections).await;
+        let mut events = server.events(&session, "[\"slots\"]").await;
+        let slots = events
+            .until("slots", |slots| {
+                let shown = slots.as_object().expect("an object").values();
+                shown.filter(|name| name.is_string()).count() == 4
+            })
+            .await;
+        let shown = slots.as_object().expect("an object").values();
+        let mut shown: Vec<&str> = shown.filter_map(|name| name.as_str()).collect();
+        shown.sort_unstable();
+        assert_eq!(shown, [others[0], others[0], others[1], others[1]]);
+        let all = |seen: &super::client::Seen| {
+            let ssrcs = seen.packets.iter().map(|p| p.ssrc);
+            ssrcs.collect::<std::collections::BTreeSet<_>>().len() == 4
+        };
+        assert!(viewer.until(SOON, all).await, "media in all sections");
+    }
+    let viewer = Client::viewer(&[Codec::Vp8]);
+    for wrong in ["identity=", "identity=a&identity=b"] {
+        let answer = server
+            .post(&format!("/whep/r?{wrong}"), &viewer.offer)
+            .await;
+        answer.expect(400);
+    }
+}

@@ -1,6 +1,7 @@
 //! What an authenticated caller may do.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::claims::{Claims, TrackSource};
 use crate::config::StreamKey;
@@ -110,6 +111,22 @@ impl Access {
     /// The identity to publish as: the one the request names, else the caller's own.
     pub fn publisher_identity<'a>(&'a self, asked: Option<&'a str>) -> Option<&'a str> {
         asked.or(self.identity.as_deref())
+    }
+
+    /// The same rights for a viewer that says who it is. A token's own identity is the only
+    /// one that its bearer may name, unless they manage the room.
+    pub fn named(self: Arc<Self>, identity: Option<String>) -> Result<Arc<Self>, Denied> {
+        match (identity, &self.identity) {
+            (None, _) => Ok(self),
+            (Some(named), Some(own)) if named == *own => Ok(self),
+            (Some(_), Some(_)) if !self.admin => Err(Denied {
+                needs: "a token of that participant (sub)",
+            }),
+            (Some(named), _) => Ok(Arc::new(Self {
+                identity: Some(named),
+                ..Self::clone(&self)
+            })),
+        }
     }
 
     /// Publishing in `room` as `identity`, and taking over from or ending

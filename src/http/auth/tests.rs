@@ -58,6 +58,17 @@ fn livekit_tokens_give_what_they_grant() {
     assert!(alice.may_create_room("studio").is_err());
     assert!(alice.may_list().is_err());
 
+    // Who watches may say who they are, where the token does not say otherwise.
+    let named = |access: &Arc<Access>, name: &str| {
+        let named = access.clone().named(Some(name.to_owned()));
+        named.map(|a| a.identity.clone())
+    };
+    assert_eq!(named(&alice, "alice"), Ok(Some("alice".to_owned())));
+    assert!(named(&alice, "bob").is_err());
+    let anybody = Arc::new(Access::everything());
+    assert_eq!(named(&anybody, "bob"), Ok(Some("bob".to_owned())));
+    assert_eq!(alice.clone().named(None).as_ref(), Ok(&alice));
+
     let watcher = access(LIVEKIT_WATCH_ONLY);
     assert!(watcher.may_publish("studio", "alice").is_err());
     assert!(watcher.may_publish_data("studio").is_err());
