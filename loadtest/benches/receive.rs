@@ -19,7 +19,7 @@ use weir_loadtest::engine::{Event, Seed, Shared, Streams, mailbox, receiver};
 use weir_loadtest::measure::window::Window;
 use weir_loadtest::media::VideoCodec;
 use weir_loadtest::media::stamp::{STAMP_LEN, Stamp};
-use weir_loadtest::scenario::types::Feedback;
+use weir_loadtest::scenario::types::{Feedback, Tracks};
 use weir_loadtest::signal::negotiated::Negotiated;
 use weir_loadtest::signal::offer::{Formats, TRANSPORT_CC_EXTENSION, VIDEO_PT};
 use weir_loadtest::sys::{self, SendBatch};
@@ -109,7 +109,7 @@ fn run(case: &Case) -> Window {
         events,
         streams: Arc::new(Streams::default()),
     };
-    let stream = shared.streams.add(0);
+    let stream = shared.streams.add(0, 0);
     let (mail, inbox) = mailbox().unwrap();
     let thread =
         receiver::Thread::new(shared.clone(), inbox, false, std::time::Duration::ZERO).unwrap();
@@ -148,6 +148,7 @@ fn run(case: &Case) -> Window {
                     rtx: true,
                     ..Negotiated::default()
                 },
+                sections: Vec::new(),
                 posted_ns: sys::realtime_ns(),
                 keys: Some((keys(), keys())),
             },
@@ -159,6 +160,8 @@ fn run(case: &Case) -> Window {
                 feedback: Feedback::Auto,
                 stop_reading: false,
                 freeze_ns: 10_000_000_000,
+                tracks: Tracks { audio: 1, video: 1 },
+                room: None,
             },
         })));
     }

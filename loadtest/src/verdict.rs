@@ -80,6 +80,18 @@ pub fn broken(f: &Figures, limits: &Limits) -> Vec<Broken> {
             what,
         });
     }
+    let tracks = f.tracks.delivered_percent();
+    if let Some(limit) = limits.tracks_percent.filter(|l| tracks < *l) {
+        let t = &f.tracks;
+        out.push(Broken {
+            name: "tracks-percent",
+            timely: true,
+            what: format!(
+                "{tracks:.2} %, required {limit} % (sounds {} of {}, pictures {} of {})",
+                t.audio_delivered, t.audio_expected, t.video_delivered, t.video_expected
+            ),
+        });
+    }
     let errors: u64 = f.http_errors.values().sum();
     let server = f.server.as_ref();
     let cpu = server.map_or(0.0, |s| s.cpu_us_per_forwarded_packet);
@@ -241,6 +253,7 @@ pub fn judge(steps: &[Step]) -> (Verdict, String, Option<String>, Option<u64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::figures::TrackReport;
     use crate::server::ServerReport;
 
     /// A word of the expected text, and what brings it about.
@@ -253,6 +266,13 @@ mod tests {
             sent_packets: 1000,
             received_packets: 10_000,
             ..Figures::default()
+        };
+        f.tracks = TrackReport {
+            audio_expected: 90,
+            audio_delivered: 90,
+            video_expected: 90,
+            video_delivered: 90,
+            worst_loss_percent: 0.0,
         };
         f.generator.sends = 1000;
         f.generator.offered_percent = 100.0;
@@ -273,8 +293,10 @@ mod tests {
     #[test]
     fn each_limit_breaks_by_its_name() {
         assert_eq!(broken(&figures(), &limits()), []);
-        let cases: [Case; 5] = [
+        let cases: [Case; 7] = [
             ("connected-percent", |f| f.connected = 9),
+            ("tracks-percent", |f| f.tracks.audio_delivered = 89),
+            ("tracks-percent", |f| f.tracks.video_delivered = 0),
             ("loss-percent", |f| f.loss_percent = 0.2),
             ("delay-p99-ms", |f| f.delay_ms.p99 = 51.0),
             ("freezes", |f| f.freezes = 1),
@@ -286,7 +308,11 @@ mod tests {
             let all = broken(&f, &limits());
             let text = all[0].to_string();
             assert!(text.starts_with(name) && all.len() == 1, "{text}");
-            assert_eq!(broken(&f, &Limits::default()), []);
+            let none = Limits {
+                tracks_percent: None,
+                ..Limits::default()
+            };
+            assert_eq!(broken(&f, &none), []);
         }
     }
 

@@ -21,6 +21,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::measure::loss::StreamInfo;
 use crate::measure::window::Window;
+use crate::signal::negotiated::Medium;
 
 pub use mailbox::{Mailbox, mailbox};
 pub use peer::Seed;
@@ -35,6 +36,8 @@ pub enum Event {
     Connected(u64),
     /// A viewer has its first complete keyframe (or sound, without video).
     Decoded(u64),
+    /// A participant's sound or picture has come to a viewer for the first time.
+    Track(u64, Medium),
     /// A session is over without having been told to.
     Ended(u64, String),
     /// A stretch of measurements of one phase.
@@ -53,12 +56,13 @@ pub enum Event {
 pub struct Streams(Mutex<Vec<Arc<StreamInfo>>>);
 
 impl Streams {
-    /// A number for a new stream of a session.
-    pub fn add(&self, session: u64) -> Arc<StreamInfo> {
+    /// A number for a new stream of a participant's session.
+    pub fn add(&self, session: u64, participant: u64) -> Arc<StreamInfo> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let info = Arc::new(StreamInfo {
             id: all.len() as u32,
             session,
+            participant,
             ..StreamInfo::default()
         });
         all.push(Arc::clone(&info));

@@ -16,7 +16,7 @@ use super::{Shared, Streams, rtcp_in, rtcp_out, twcc};
 use crate::measure::window::Window;
 use crate::media::stamp::Stamp;
 use crate::media::{VideoCodec, audio, h264, starts_keyframe, vp8};
-use crate::scenario::types::Feedback;
+use crate::scenario::types::{Feedback, Tracks};
 use crate::signal::answer;
 use crate::signal::negotiated::Negotiated;
 use crate::signal::offer::{Formats, OPUS_PT, RTX_PT, TRANSPORT_CC_EXTENSION, VIDEO_PT};
@@ -76,7 +76,9 @@ fn packet(payload_type: u8, sequence: u16, padding: bool, payload: &[u8]) -> (us
     let mut out = Vec::new();
     let number = sequence.to_be_bytes();
     let extensions = [(TRANSPORT_CC_EXTENSION, &number[..]), (1, b"1")];
-    let len = rtp::write(&mut out, true, payload_type, sequence, 9, 5, &extensions);
+    // Each stream has an SSRC of its own.
+    let ssrc = payload_type.into();
+    let len = rtp::write(&mut out, true, payload_type, sequence, 9, ssrc, &extensions);
     out.extend_from_slice(payload);
     if padding {
         out[0] |= 0x20;
@@ -111,6 +113,7 @@ pub(super) fn connected_seed() -> Seed {
             rtx: true,
             remb: true,
         },
+        sections: Vec::new(),
         posted_ns: realtime_ns(),
         keys: Some((keys(), keys())),
     }
@@ -198,6 +201,8 @@ fn a_viewer_takes_anything() {
                 feedback: Feedback::Auto,
                 stop_reading: false,
                 freeze_ns: 1,
+                tracks: Tracks { audio: 1, video: 1 },
+                room: None,
             },
         };
         let mut viewer = Viewer::new(new, now);

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Instant;
 
-use crate::signal::negotiated::Negotiated;
+use crate::signal::negotiated::{Negotiated, Section};
 use crate::signal::offer::Formats;
 use crate::wire::srtp::Srtp;
 use crate::wire::transport::{Event, Failure, Remote, Transport};
@@ -24,6 +24,8 @@ pub struct Seed {
     pub formats: Formats,
     /// What the answer took of the offer.
     pub negotiated: Negotiated,
+    /// The sections that a viewer receives in; empty for one of each kind.
+    pub sections: Vec<Section>,
     /// When its POST was begun, nanoseconds of `CLOCK_REALTIME`.
     pub posted_ns: u64,
     /// Keys (ours, the server's) that were agreed on elsewhere, on a connected

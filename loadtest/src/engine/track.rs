@@ -10,6 +10,7 @@ use crate::measure::line::{Arrival, Line};
 use crate::measure::loss::{Loss, Sums};
 use crate::measure::window::Window;
 use crate::media::stamp::Stamp;
+pub(super) use crate::signal::negotiated::Medium;
 
 /// How often a packet is asked for, as in libwebrtc.
 const NACK_TRIES: u8 = 10;
@@ -18,13 +19,6 @@ const NACK_TRIES: u8 = 10;
 const NACK_INTERVAL: Duration = Duration::from_millis(100);
 /// More missing packets than this can't be repaired, as in libwebrtc.
 const MAX_MISSING: usize = 1000;
-
-/// What a stream carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Medium {
-    Audio,
-    Video,
-}
 
 struct Missing {
     number: i64,
@@ -40,7 +34,14 @@ pub(super) struct Track {
     pub(super) loss: Loss,
     /// When the last packet came, kernel time.
     pub(super) last_ns: u64,
+    /// When the last decodable frame was complete; 0 before the first.
     pub(super) last_frame_ns: u64,
+    /// What the viewer's socket had dropped by then.
+    pub(super) drops_at_frame: u32,
+    /// When the next keyframe may be asked for.
+    pub(super) next_pli: Instant,
+    /// Its participant was told to the run.
+    pub(super) told: bool,
     missing: Vec<Missing>,
     clock: f64,
     /// Interarrival jitter in clock units, and the transit before (RFC 3550 §6.4.1).
@@ -58,7 +59,8 @@ pub(super) struct Track {
 }
 
 impl Track {
-    pub(super) fn new(medium: Medium, ssrc: u32, own_link: bool) -> Self {
+    /// `next_pli`: no keyframe is asked for before.
+    pub(super) fn new(medium: Medium, ssrc: u32, own_link: bool, next_pli: Instant) -> Self {
         Self {
             ssrc,
             line: Line::default(),
@@ -66,6 +68,9 @@ impl Track {
             loss: Loss::default(),
             last_ns: 0,
             last_frame_ns: 0,
+            drops_at_frame: 0,
+            next_pli,
+            told: false,
             missing: Vec::new(),
             clock: match medium {
                 Medium::Audio => 48_000.0,
@@ -80,6 +85,11 @@ impl Track {
             last_reported_received: 0,
             own_link,
         }
+    }
+
+    /// Who publishes it, once that is known.
+    pub(super) fn participant(&self) -> Option<u64> {
+        self.loss.stream().map(|s| s.participant)
     }
 
     /// Interarrival jitter in seconds.
@@ -165,6 +175,12 @@ impl Track {
         self.sync_error_ns = Some(mapped - media);
     }
 
+    /// Lost of what should have come so far, in millionths.
+    pub(super) fn lost_ppm(&self) -> u64 {
+        let Sums { expected, lost, .. } = self.reported;
+        (lost * 1_000_000).checked_div(expected).unwrap_or(0)
+    }
+
     /// Adds what was expected and lost since the last call.
     pub(super) fn settle(&mut self, complete: bool) -> (i64, i64, i64) {
         let sums = self.loss.sums(&self.line, complete);
@@ -242,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_missing_packet_is_asked_for_ten_times() {
-        let mut track = Track::new(Medium::Video, 1, false);
+        let mut track = Track::new(Medium::Video, 1, false, Instant::now());
         let mut window = Window::default();
         let start = Instant::now();
         for n in [5, 6, 9] {
@@ -264,7 +280,7 @@ mod tests {
 
     #[test]
     fn reports_tell_true_loss() {
-        let mut track = Track::new(Medium::Video, 1, false);
+        let mut track = Track::new(Medium::Video, 1, false, Instant::now());
         let (now, mut window) = (Instant::now(), Window::default());
         for n in (100..200).filter(|n| n % 4 != 0 || *n == 100) {
             track.take(n, false, false, true, now, &mut window);
@@ -283,7 +299,7 @@ mod tests {
 
     #[test]
     fn jitter_is_the_mean_deviation_of_transit() {
-        let mut track = Track::new(Medium::Video, 1, false);
+        let mut track = Track::new(Medium::Video, 1, false, Instant::now());
         // Every packet comes 2 ms earlier or later than the one before it should.
         for i in 0..200u64 {
             let shake = if i % 2 == 0 { 0 } else { 2_000_000 };

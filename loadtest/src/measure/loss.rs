@@ -19,6 +19,8 @@ pub struct StreamInfo {
     pub id: u32,
     /// The session that publishes it: its other encodings have the same.
     pub session: u64,
+    /// Who publishes it, of all rooms; the same over that participant's sessions.
+    pub participant: u64,
     /// Packets sent so far.
     pub sent: AtomicU32,
     /// When the publisher last sent a frame later than it should have,

@@ -78,6 +78,8 @@ macro_rules! window {
             $($(#[$dm])* pub $duration: Durations,)*
             /// Longest gap between decodable frames, nanoseconds.
             pub longest_gap_ns: u64,
+            /// Loss of the track that lost most, in millionths.
+            pub worst_track_ppm: u64,
         }
 
         impl Window {
@@ -88,6 +90,7 @@ macro_rules! window {
                 $(self.$counter = self.$counter.wrapping_add(other.$counter);)*
                 $(self.$duration.add(&other.$duration);)*
                 self.longest_gap_ns = self.longest_gap_ns.max(other.longest_gap_ns);
+                self.worst_track_ppm = self.worst_track_ppm.max(other.worst_track_ppm);
             }
 
             /// Empties it; keeps the memory.
@@ -95,6 +98,7 @@ macro_rules! window {
                 $(self.$counter = 0;)*
                 $(self.$duration.clear();)*
                 self.longest_gap_ns = 0;
+                self.worst_track_ppm = 0;
             }
         }
     };
@@ -186,6 +190,8 @@ window! {
         first_packet,
         /// POST to the first complete keyframe.
         join,
+        /// POST to the first of the last track that a viewer waits for.
+        all_tracks,
         /// How far apart a player would show sound and picture of one moment.
         av_offset,
     }
@@ -197,6 +203,7 @@ impl Window {
         self.connect.add(&other.connect);
         self.first_packet.add(&other.first_packet);
         self.join.add(&other.join);
+        self.all_tracks.add(&other.all_tracks);
     }
 }
 

@@ -2,7 +2,9 @@
 //! machine, at this moment. No WebRTC at all: copy the packet behind a fresh
 //! header, seal it with AES-GCM under the viewer's own key, and hand a frame's
 //! packets to the kernel with one GSO run for each viewer and `sendmmsg` for all; likewise
-//! each packet of sound, which is a message of its own.
+//! each packet of sound, which is a message of its own. Who watches several publishers has one
+//! address and one key for all, but the frames of each are a run of their own, and leave by
+//! themselves: publishers send at different times, and nothing waits here.
 
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
@@ -12,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::media::audio;
-use crate::scenario::types::Scenario;
+use crate::scenario::types::{Scenario, Tracks};
 use crate::sys::{RecvBatch, SendBatch, pin_to, thread_cpu_ns};
 use crate::wire::rtp;
 use crate::wire::srtp::{Profile, Srtp};
@@ -34,6 +36,9 @@ pub struct Floor {
     /// Packets of sound for 100 frames.
     #[serde(default)]
     pub sounds_per_100_frames: usize,
+    /// Pictures and sounds of different publishers that each viewer gets.
+    #[serde(default)]
+    pub tracks: Tracks,
 }
 
 /// What the floor is to carry.
@@ -49,6 +54,8 @@ pub struct Work {
     pub sounds_per_100_frames: usize,
     /// Bytes of a packet of sound.
     pub sound_bytes: usize,
+    /// Pictures and sounds of different publishers that each viewer gets.
+    pub tracks: Tracks,
 }
 
 impl Work {
@@ -60,6 +67,7 @@ impl Work {
             burst,
             sounds_per_100_frames: 0,
             sound_bytes: 0,
+            tracks: Tracks { audio: 0, video: 1 },
         }
     }
 
@@ -83,6 +91,9 @@ impl Work {
             let frame = 1.0 / m.fps;
             let sounds = 100.0 * frame / sound.interval.as_secs_f64();
             work.sounds_per_100_frames = sounds.round() as usize;
+        }
+        if m.video && !m.silent {
+            work.tracks = scenario.tracks_of_each();
         }
         work
     }
@@ -138,13 +149,12 @@ fn measure(work: Work, time: Duration) -> io::Result<Floor> {
     let (mut cpu, mut packets, mut due) = (0, 0, 0);
     let end = Instant::now() + time * 10;
     while cpu < time.as_nanos() as u64 && Instant::now() < end {
-        // A frame, and the sound that falls due with it.
+        // A frame of each publisher, and the sound that falls due with them.
         due += work.sounds_per_100_frames;
-        let sounds = due / 100;
+        let sounds = due / 100 * work.tracks.audio as usize;
         due %= 100;
-        let parts =
-            std::iter::once((&picture, work.burst)).chain(std::iter::repeat_n((&sound, 1), sounds));
-        for (payload, count) in parts {
+        let frames = std::iter::repeat_n((&picture, work.burst), work.tracks.video as usize);
+        for (payload, count) in frames.chain(std::iter::repeat_n((&sound, 1), sounds)) {
             let start = thread_cpu_ns();
             batch.clear();
             for viewer in &mut all {
@@ -165,6 +175,7 @@ fn measure(work: Work, time: Duration) -> io::Result<Floor> {
         payload_bytes: work.payload_bytes,
         burst: work.burst,
         sounds_per_100_frames: work.sounds_per_100_frames,
+        tracks: work.tracks,
     })
 }
 
@@ -209,6 +220,7 @@ mod tests {
     fn sound_is_sent_a_packet_at_a_time() {
         let mut work = Work::video(10, 1100, 6);
         (work.sounds_per_100_frames, work.sound_bytes) = (150, 90);
+        work.tracks = Tracks { audio: 1, video: 1 };
         let f = floor(work, &[], Duration::from_millis(50)).unwrap();
         let frames = f.packets as f64 / (10.0 * (6.0 + 1.5));
         // The last frame may lack its sound, or have one more than its share.
@@ -216,6 +228,15 @@ mod tests {
             frames > 1.0 && (frames - frames.round()).abs() < 0.2,
             "{f:?}"
         );
+    }
+
+    #[test]
+    fn who_watches_many_gets_the_packets_of_each() {
+        let mut work = Work::video(10, 1100, 6);
+        (work.sounds_per_100_frames, work.sound_bytes) = (100, 90);
+        work.tracks = Tracks { audio: 3, video: 9 };
+        let f = floor(work, &[], Duration::from_millis(50)).unwrap();
+        assert_eq!(f.packets % (10 * (9 * 6 + 3)), 0, "{f:?}");
     }
 
     #[test]
@@ -233,6 +254,18 @@ mod tests {
         let work = Work::of(&s);
         assert_eq!(work.sounds_per_100_frames, 167);
         assert!((20..400).contains(&work.sound_bytes), "{work:?}");
+        assert_eq!(work.tracks, Tracks { audio: 1, video: 1 });
+        (
+            s.load.publishers,
+            s.viewer.video_slots,
+            s.viewer.audio_slots,
+        ) = (5, 9, 3);
+        assert_eq!(Work::of(&s).tracks, Tracks { audio: 3, video: 4 });
+        (
+            s.load.publishers,
+            s.viewer.video_slots,
+            s.viewer.audio_slots,
+        ) = (1, 1, 1);
         s.media.packets_per_frame = 9;
         assert_eq!(Work::of(&s).burst, 9);
         s.media.packets_per_frame = 0;

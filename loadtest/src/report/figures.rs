@@ -124,6 +124,8 @@ pub struct Figures {
     pub connected: u64,
     /// Publishers that are sending.
     pub publishers: u64,
+    /// What viewers were to get, and got.
+    pub tracks: TrackReport,
     /// RTP packets that publishers sent.
     pub sent_packets: u64,
     /// RTP packets that viewers received.
@@ -147,6 +149,8 @@ pub struct Figures {
     /// From POST to the first complete keyframe, of those that joined since the
     /// step before.
     pub join_ms: Percentiles,
+    /// From POST to the first of the last of a viewer's tracks.
+    pub all_tracks_ms: Percentiles,
     /// From POST to keys.
     pub connect_ms: Percentiles,
     /// From POST to the first packet.
@@ -197,6 +201,32 @@ pub struct Figures {
     pub generator: GeneratorReport,
 }
 
+/// Tracks: a participant's sound or picture for one viewer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TrackReport {
+    /// Sounds that viewers were to get.
+    pub audio_expected: u64,
+    /// Those that came.
+    pub audio_delivered: u64,
+    /// Pictures that viewers were to get.
+    pub video_expected: u64,
+    /// Those that came and could be decoded.
+    pub video_delivered: u64,
+    /// Loss of the track that lost most since it came first, percent.
+    pub worst_loss_percent: f64,
+}
+
+impl TrackReport {
+    /// Those that came, in percent; all when none were to.
+    pub fn delivered_percent(&self) -> f64 {
+        match self.audio_expected + self.video_expected {
+            0 => 100.0,
+            expected => percent(self.audio_delivered + self.video_delivered, expected),
+        }
+    }
+}
+
 /// What a [`Figures`] needs besides the window.
 #[derive(Debug, Clone, Default)]
 pub struct Around {
@@ -218,6 +248,8 @@ pub struct Around {
     pub abuse: BTreeMap<String, u64>,
     /// Viewers that check everything.
     pub fully_checking: u64,
+    /// What viewers were to get, and got.
+    pub tracks: TrackReport,
 }
 
 fn percent(part: u64, of: u64) -> f64 {
@@ -244,6 +276,10 @@ impl Figures {
             viewers: around.viewers,
             connected: around.connected,
             publishers: around.publishers,
+            tracks: TrackReport {
+                worst_loss_percent: w.worst_track_ppm as f64 / 1e4,
+                ..around.tracks
+            },
             sent_packets: w.sent_packets,
             received_packets: w.received_packets,
             received_packets_per_second: w.received_packets as f64 / seconds,
@@ -255,6 +291,7 @@ impl Figures {
             reordered: w.reordered,
             delay_ms: (&w.delay).into(),
             join_ms: (&joins.join).into(),
+            all_tracks_ms: (&joins.all_tracks).into(),
             connect_ms: (&joins.connect).into(),
             first_packet_ms: (&joins.first_packet).into(),
             jitter_ms: (&w.jitter).into(),

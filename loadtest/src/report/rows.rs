@@ -73,6 +73,16 @@ const LOAD: &[Row] = &[
 
 const DELIVERY: &[Row] = &[
     ("Loss, %", |f| Some(format!("{:.4}", f.loss_percent))),
+    ("Sounds, pictures that came", |f| {
+        let t = &f.tracks;
+        Some(format!(
+            "{} of {}, {} of {}",
+            t.audio_delivered, t.audio_expected, t.video_delivered, t.video_expected
+        ))
+    }),
+    ("Worst track's loss, %", |f| {
+        Some(format!("{:.4}", f.tracks.worst_loss_percent))
+    }),
     ("Lost of expected", |f| {
         Some(format!("{} of {}", f.lost_packets, f.expected_packets))
     }),
@@ -102,6 +112,9 @@ const TIMES: &[Row] = &[
     ("Join p50, ms", |f| timed(&f.join_ms, f.join_ms.p50, 1)),
     ("Join p95, ms", |f| timed(&f.join_ms, f.join_ms.p95, 1)),
     ("Join max, ms", |f| timed(&f.join_ms, f.join_ms.max, 1)),
+    ("All tracks p95, ms", |f| {
+        timed(&f.all_tracks_ms, f.all_tracks_ms.p95, 1)
+    }),
     ("Connect p95, ms", |f| {
         timed(&f.connect_ms, f.connect_ms.p95, 1)
     }),

@@ -36,6 +36,18 @@ pub fn summary(r: &Report) -> String {
         f.freezes,
         f.longest_gap_ms
     );
+    let t = &f.tracks;
+    let _ = writeln!(
+        s,
+        "  tracks: sounds {} of {}, pictures {} of {}; all of a viewer's within ms p50 {:.1} p95 {:.1}; worst track lost {:.4} %",
+        t.audio_delivered,
+        t.audio_expected,
+        t.video_delivered,
+        t.video_expected,
+        f.all_tracks_ms.p50,
+        f.all_tracks_ms.p95,
+        t.worst_loss_percent
+    );
     if let Some(server) = &f.server {
         let _ = writeln!(
             s,

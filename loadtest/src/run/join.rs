@@ -8,7 +8,7 @@ use crate::engine::Seed;
 use crate::scenario::types::Scenario;
 use crate::signal::client::{HttpError, Signalling};
 use crate::signal::janus::{Janus, Room};
-use crate::signal::negotiated::Negotiated;
+use crate::signal::negotiated::{self, Negotiated, Section};
 use crate::signal::offer::{Formats, Offer, Sending};
 use crate::signal::{Api, Resource, answer, jsep};
 use crate::sys;
@@ -18,7 +18,8 @@ use crate::wire::transport::{Credentials, Remote, local_fingerprint};
 #[derive(Debug, Clone)]
 pub(super) struct Wanted {
     pub(super) id: u64,
-    /// The room and the publisher by number; names are made of them.
+    /// The room and the publisher by number; names are made of them. A viewer of a whole
+    /// room is that publisher's own.
     pub(super) room: u64,
     pub(super) publisher: u64,
     /// `None` for a viewer.
@@ -84,12 +85,17 @@ async fn attempt(
     let socket = socket(scenario, wanted.sending.is_none(), v6).map_err(|e| own(&e))?;
     let port = socket.local_addr().map_err(|e| own(&e))?.port();
     let credentials = Credentials::random();
+    let viewer = &scenario.viewer;
+    let (audio, video) = match wanted.sending {
+        Some(_) => (1, 1),
+        None => (viewer.audio_slots as usize, viewer.video_slots as usize),
+    };
     let offer = Offer {
         credentials: &credentials,
         fingerprint: local_fingerprint().map_err(|e| own(&e))?,
         candidate: SocketAddr::new(wanted.local_ip, port),
-        audio: scenario.media.audio,
-        video: scenario.media.video.then_some(scenario.media.codec),
+        audio: if scenario.media.audio { audio } else { 0 },
+        video: (scenario.media.video).then_some((scenario.media.codec, video)),
         sending: wanted.sending.as_ref(),
         rtx: if wanted.sending.is_some() {
             scenario.media.rtx
@@ -103,7 +109,7 @@ async fn attempt(
         },
     };
     let posted_ns = sys::realtime_ns();
-    let ((mut remote, formats, negotiated), resource) = match api {
+    let ((mut remote, formats, negotiated, sections), resource) = match api {
         Api::Whip(client) => whip(client, scenario, wanted, &offer).await?,
         Api::Janus(janus) => videoroom(janus, scenario, wanted, &offer).await?,
     };
@@ -120,6 +126,7 @@ async fn attempt(
         remote,
         formats,
         negotiated,
+        sections,
         posted_ns,
         keys: None,
     };
@@ -131,7 +138,7 @@ fn unusable(e: answer::AnswerError) -> HttpError {
 }
 
 /// What signalling agrees on.
-type Agreement = (Remote, Formats, Negotiated);
+type Agreement = (Remote, Formats, Negotiated, Vec<Section>);
 
 async fn whip(
     client: &Signalling,
@@ -149,7 +156,9 @@ async fn whip(
         .map(|url| Resource::Url(url, created.token));
     let remote = answer::parse(&created.answer).map_err(unusable)?;
     let negotiated = Negotiated::of(&created.answer);
-    Ok(((remote, Formats::offered(offer.rtx), negotiated), resource))
+    let sections = negotiated::sections(&created.answer);
+    let formats = Formats::offered(offer.rtx);
+    Ok(((remote, formats, negotiated, sections), resource))
 }
 
 async fn videoroom(
@@ -164,12 +173,13 @@ async fn videoroom(
         let room = Room {
             number: room,
             publishers: scenario.load.publishers,
-            video: offer.video,
+            video: offer.video.map(|(codec, _)| codec),
         };
         let (session, answer) = janus.publish(room, feed, &offer.text()).await?;
         let remote = answer::parse(&answer).map_err(unusable)?;
         let negotiated = Negotiated::of(&answer);
-        (session, (remote, Formats::offered(false), negotiated))
+        let formats = Formats::offered(false);
+        (session, (remote, formats, negotiated, Vec::new()))
     } else {
         let answer = |text: &str| {
             let agreed = jsep::answer(text, offer).map_err(unusable)?;
@@ -177,7 +187,8 @@ async fn videoroom(
         };
         let (session, (remote, formats)) = janus.watch(room, feed, answer).await?;
         // Our answer takes none of the features that have keys here.
-        (session, (remote, formats, Negotiated::default()))
+        let negotiated = Negotiated::default();
+        (session, (remote, formats, negotiated, Vec::new()))
     };
     Ok((agreement, Some(Resource::Janus(session))))
 }

@@ -195,6 +195,7 @@ impl Whole {
         w.http_errors.clone_from(&around.http_errors);
         w.abuse.clone_from(&around.abuse);
         w.fully_checking = around.fully_checking;
+        w.tracks = around.tracks;
         if let Some(server) = &figures.server {
             self.server.push((around.seconds, server.clone()));
         }
@@ -247,7 +248,7 @@ impl State<'_> {
         let cpu_ns = sys::process_cpu_ns() - cpu;
         // Who came last may still be on the way.
         self.await_joins().await;
-        let (viewers, connected) = (self.wanted, self.decoded());
+        let (viewers, connected, tracks) = (self.wanted, self.decoded(), self.tracks());
         if last {
             self.settle_accounts().await;
         }
@@ -259,6 +260,7 @@ impl State<'_> {
         if last {
             let end = self.take_phase(phase + 1);
             joins.add_joins(&end);
+            window.worst_track_ppm = window.worst_track_ppm.max(end.worst_track_ppm);
             window.expected_packets = window.expected_packets.wrapping_add(end.expected_packets);
             window.lost_packets = window.lost_packets.wrapping_add(end.lost_packets);
             window.freezes += end.freezes;
@@ -275,6 +277,7 @@ impl State<'_> {
             http_errors: self.http_errors.clone(),
             abuse: self.abuse.clone(),
             fully_checking: self.fully_checking(),
+            tracks,
         };
         let stretch = Stretch {
             seconds,

@@ -42,6 +42,7 @@ pub fn shipped(name: &str) -> Option<&'static str> {
         "broadcast" => include_str!("../../scenarios/broadcast.toml"),
         "bursts" => include_str!("../../scenarios/bursts.toml"),
         "conference" => include_str!("../../scenarios/conference.toml"),
+        "pairs" => include_str!("../../scenarios/pairs.toml"),
         "rooms" => include_str!("../../scenarios/rooms.toml"),
         "simulcast-throttled" => include_str!("../../scenarios/simulcast-throttled.toml"),
         "churn" => include_str!("../../scenarios/churn.toml"),
@@ -128,6 +129,7 @@ mod tests {
             "broadcast",
             "bursts",
             "conference",
+            "pairs",
             "rooms",
             "simulcast-throttled",
             "churn",
@@ -150,6 +152,24 @@ mod tests {
     }
 
     #[test]
+    fn slots_are_for_the_others_of_the_room() {
+        let tracks = |options: &[&str]| {
+            let options: Vec<String> = options.iter().map(ToString::to_string).collect();
+            let t = load("broadcast", &options).unwrap().tracks_of_each();
+            (t.audio, t.video)
+        };
+        assert_eq!(tracks(&[]), (1, 1));
+        assert_eq!(tracks(&["load.publishers=10"]), (1, 1));
+        let slots = ["viewer.video-slots=9", "viewer.audio-slots=3"];
+        let with = |more: &'static str| [slots[0], slots[1], more];
+        assert_eq!(tracks(&with("load.publishers=10")), (3, 9));
+        assert_eq!(tracks(&with("load.publishers=4")), (3, 3));
+        assert_eq!(tracks(&with("load.publishers=1")), (1, 1));
+        assert_eq!(tracks(&["media.audio=false"]), (0, 1));
+        assert_eq!(tracks(&["media.silent=true"]), (0, 0));
+    }
+
+    #[test]
     fn unknown_keys_and_values_are_named_with_what_is_allowed() {
         let error = |o: &str| load("broadcast", &[o.to_owned()]).unwrap_err().to_string();
         let e = error("load.viewer=7");
@@ -158,6 +178,14 @@ mod tests {
         assert!(e.contains("`av1`") && e.contains("`vp8`"), "{e}");
         assert!(error("media.fps=0").contains("media.fps"));
         assert!(error("nothing").contains("key=value"));
+        assert!(error("viewer.video-slots=26").contains("1..=25"));
+        assert!(error("viewer.audio-slots=0").contains("1..=25"));
+        let options = ["media.audio=false", "viewer.audio-slots=2"].map(str::to_owned);
+        let e = load("broadcast", &options).unwrap_err().to_string();
+        assert!(e.contains("needs media.audio"), "{e}");
+        let options = ["http.api=janus", "viewer.video-slots=2"].map(str::to_owned);
+        let e = load("broadcast", &options).unwrap_err().to_string();
+        assert!(e.contains("http.api"), "{e}");
         assert!(load("/nonexistent", &[]).is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! What to run: scenario files, flags over them, and the limits to hold.
 
+mod check;
 mod load;
 pub mod types;
 

@@ -42,7 +42,8 @@ pub struct Load {
     pub rooms: u32,
     /// Publishers of each room.
     pub publishers: u32,
-    /// Viewer sessions of each publisher.
+    /// Viewer sessions of each publisher. With more than one slot (`viewer.video-slots`,
+    /// `viewer.audio-slots`) they are that participant's own and watch the others of its room.
     pub viewers: u32,
 }
 
@@ -120,6 +121,12 @@ pub struct Media {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ViewerKind {
+    /// Video sections of each session, as many participants as it sees at once. One is a
+    /// session for one publisher; with more it watches its room, and `{publisher}` in
+    /// `http.whep` is whoever it belongs to.
+    pub video_slots: u32,
+    /// Audio sections of each session; as above.
+    pub audio_slots: u32,
     /// Every how many viewers one decrypts and checks all it gets. The others
     /// count by headers and look into one packet of 128.
     pub full_check_every: u32,
@@ -146,6 +153,15 @@ pub struct ViewerKind {
     pub link_queue_ms: f64,
     /// Every how many viewers one stops reading its socket after joining; 0 for none.
     pub stop_reading_every: u32,
+}
+
+/// Numbers of tracks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Tracks {
+    /// Sounds.
+    pub audio: u32,
+    /// Pictures.
+    pub video: u32,
 }
 
 /// What viewers tell a server of their bandwidth.
@@ -245,6 +261,9 @@ pub struct Generator {
 pub struct Limits {
     /// Percent of the viewers that must be connected and have decoded a keyframe.
     pub connected_percent: Option<f64>,
+    /// Percent of the tracks (a participant's picture or sound for one viewer) that must
+    /// have come to their viewers.
+    pub tracks_percent: Option<f64>,
     /// Percent of the packets that may be lost.
     pub loss_percent: Option<f64>,
     /// Median delay in milliseconds.
@@ -292,6 +311,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connected_percent: None,
+            tracks_percent: Some(100.0),
             loss_percent: None,
             delay_p50_ms: None,
             delay_p99_ms: None,
@@ -354,6 +374,8 @@ impl Default for Media {
 impl Default for ViewerKind {
     fn default() -> Self {
         Self {
+            video_slots: 1,
+            audio_slots: 1,
             full_check_every: 10,
             nack: true,
             rtx: true,
@@ -394,85 +416,34 @@ impl Default for Generator {
 }
 
 impl Scenario {
-    /// What is wrong with the values, if anything.
-    pub fn problem(&self) -> Option<String> {
-        let m = &self.media;
-        let checks = [
-            (self.seconds > 0.0, "seconds must be above 0"),
-            (self.load.rooms > 0, "load.rooms must be above 0"),
-            (self.load.publishers > 0, "load.publishers must be above 0"),
-            (
-                self.limits.freeze_ms > 0.0,
-                "limits.freeze-ms must be above 0",
-            ),
-            (m.video || m.audio, "media.video or media.audio must be on"),
-            (
-                m.fps > 0.0 && m.fps <= 240.0,
-                "media.fps must be in 0..=240",
-            ),
-            (m.kbps > 0, "media.kbps must be above 0"),
-            (m.gop_frames != 1, "media.gop-frames must be 0 or above 1"),
-            (
-                (0.0..=100.0).contains(&m.drop_percent),
-                "media.drop-percent must be in 0..=100",
-            ),
-            (
-                (200..=1400).contains(&m.payload_bytes),
-                "media.payload-bytes must be in 200..=1400",
-            ),
-            (
-                (1..=3).contains(&m.layers),
-                "media.layers must be 1, 2 or 3",
-            ),
-            (
-                self.ramp.joins_per_second > 0.0,
-                "ramp.joins-per-second must be above 0",
-            ),
-            (
-                self.ramp.steps.iter().all(|s| *s > 0.0),
-                "ramp.steps must be above 0",
-            ),
-            (
-                self.viewer.full_check_every > 0,
-                "viewer.full-check-every must be above 0",
-            ),
-            (
-                [
-                    self.viewer.link_loss_percent,
-                    self.viewer.link_reorder_percent,
-                ]
-                .iter()
-                .all(|p| (0.0..=100.0).contains(p)),
-                "viewer.link-loss-percent and link-reorder-percent must be in 0..=100",
-            ),
-            (
-                [
-                    self.viewer.link_delay_ms,
-                    self.viewer.link_jitter_ms,
-                    self.viewer.link_queue_ms,
-                ]
-                .iter()
-                .all(|ms| (0.0..=10_000.0).contains(ms)),
-                "viewer.link-delay-ms, link-jitter-ms and link-queue-ms must be in 0..=10000",
-            ),
-            (
-                self.generator.receive_threads > 0,
-                "generator.receive-threads must be above 0",
-            ),
-            (
-                self.http.concurrency > 0,
-                "http.concurrency must be above 0",
-            ),
-        ];
-        checks
-            .iter()
-            .find(|(fine, _)| !fine)
-            .map(|(_, what)| (*what).to_owned())
-    }
-
     /// Viewers at full load.
     pub fn viewers(&self) -> u32 {
         self.load.rooms * self.load.publishers * self.load.viewers
+    }
+
+    /// One session watches several participants of its room.
+    pub fn watches_rooms(&self) -> bool {
+        self.viewer.video_slots > 1 || self.viewer.audio_slots > 1
+    }
+
+    /// Participants of whom each viewer is to get sound, and those of whom pictures: all
+    /// others of its room as far as it has slots.
+    pub fn tracks_of_each(&self) -> Tracks {
+        let others = match self.load.publishers {
+            publishers if self.watches_rooms() => publishers.saturating_sub(1).max(1),
+            _ => 1,
+        };
+        let of = |sent: bool, slots: u32| {
+            if sent && !self.media.silent {
+                slots.min(others)
+            } else {
+                0
+            }
+        };
+        Tracks {
+            audio: of(self.media.audio, self.viewer.audio_slots),
+            video: of(self.media.video, self.viewer.video_slots),
+        }
     }
 
     /// Viewers at which to measure, in order.

@@ -84,17 +84,17 @@ pub fn answer(offer: &str, own: &Offer<'_>) -> Result<Agreed, AnswerError> {
             section.attributes.push(attribute);
         }
     }
-    let codec = own.video.map(|codec| match codec {
+    let codec = own.video.map(|(codec, _)| match codec {
         VideoCodec::H264 => "H264",
         VideoCodec::Vp8 => "VP8",
     });
     // H.264 in the packetization mode that is published (RFC 6184 §8.2.2).
     let mode = |s: &Section<'_>, format| {
         let text = s.of_format("fmtp", format).unwrap_or_default();
-        own.video != Some(VideoCodec::H264) || text.contains("packetization-mode=1")
+        codec != Some("H264") || text.contains("packetization-mode=1")
     };
     let taken = |s: &Section<'_>| match (s.kind, codec) {
-        ("audio", _) if own.audio => s.carries("opus", |_| true),
+        ("audio", _) if own.audio > 0 => s.carries("opus", |_| true),
         ("video", Some(codec)) => s.carries(codec, |format| mode(s, format)),
         _ => None,
     };
@@ -110,7 +110,7 @@ pub fn answer(offer: &str, own: &Offer<'_>) -> Result<Agreed, AnswerError> {
             _ => {}
         }
     }
-    if own.audio && !audio {
+    if own.audio > 0 && !audio {
         return Err(AnswerError::Nothing("Opus"));
     }
     if let Some(codec) = codec
@@ -224,8 +224,8 @@ mod tests {
             credentials,
             fingerprint: "AA:BB",
             candidate: "127.0.0.1:5000".parse().unwrap(),
-            audio: true,
-            video,
+            audio: 1,
+            video: video.map(|codec| (codec, 1)),
             sending: None,
             rtx,
             transport_cc: false,

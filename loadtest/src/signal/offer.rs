@@ -25,9 +25,9 @@ pub const TRANSPORT_CC_URI: &str =
     "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 /// Header extension `urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id`.
 pub const REPAIRED_RID_EXTENSION: u8 = 4;
-/// `mid` of the audio section.
+/// `mid` of a publisher's audio section.
 pub const AUDIO_MID: &str = "0";
-/// `mid` of the video section.
+/// `mid` of a publisher's video section.
 pub const VIDEO_MID: &str = "1";
 
 /// Payload types of what a viewer receives.
@@ -61,10 +61,10 @@ pub struct Offer<'a> {
     pub fingerprint: &'a str,
     /// Our only candidate.
     pub candidate: SocketAddr,
-    /// Offer an audio section.
-    pub audio: bool,
-    /// Offer a video section of this codec.
-    pub video: Option<VideoCodec>,
+    /// Audio sections to offer.
+    pub audio: usize,
+    /// Video sections to offer, and of which codec.
+    pub video: Option<(VideoCodec, usize)>,
     /// What we send, or `None` to receive.
     pub sending: Option<&'a Sending>,
     /// Offer retransmission on a stream of its own.
@@ -99,19 +99,18 @@ impl Offer<'_> {
     /// The text.
     pub fn text(&self) -> String {
         let mut s = String::with_capacity(2048);
-        let mut mids = Vec::new();
-        if self.audio {
-            mids.push(AUDIO_MID);
-        }
-        if self.video.is_some() {
-            mids.push(VIDEO_MID);
-        }
+        let audio: Vec<String> = (0..self.audio).map(|i| i.to_string()).collect();
+        // A publisher's only video section has the same mid without sound.
+        let first = self.audio.max(1);
+        let sections = self.video.map_or(0, |(_, sections)| sections);
+        let video: Vec<String> = (first..first + sections).map(|i| i.to_string()).collect();
+        let mids: Vec<&str> = audio.iter().chain(&video).map(String::as_str).collect();
         s.push_str("v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n");
         let _ = write!(s, "a=group:BUNDLE {}\r\n", mids.join(" "));
         s.push_str("a=msid-semantic: WMS *\r\n");
-        if self.audio {
+        for mid in &audio {
             let _ = write!(s, "m=audio 9 UDP/TLS/RTP/SAVPF {OPUS_PT}\r\n");
-            self.common(&mut s, AUDIO_MID, "audio");
+            self.common(&mut s, mid, "audio");
             let _ = write!(
                 s,
                 "a=rtpmap:{OPUS_PT} opus/48000/2\r\na=fmtp:{OPUS_PT} minptime=10;useinbandfec=1\r\n"
@@ -121,20 +120,18 @@ impl Offer<'_> {
                 ssrc_lines(&mut s, sending.audio_ssrc, "audio");
             }
         }
-        if let Some(codec) = self.video {
+        for mid in &video {
             let rtx = self.rtx;
             let _ = write!(s, "m=video 9 UDP/TLS/RTP/SAVPF {VIDEO_PT}");
             if rtx {
                 let _ = write!(s, " {RTX_PT}");
             }
             s.push_str("\r\n");
-            self.common(&mut s, VIDEO_MID, "video");
-            let name = match codec {
-                VideoCodec::H264 => "H264",
-                VideoCodec::Vp8 => "VP8",
-            };
+            self.common(&mut s, mid, "video");
+            let h264 = self.video.is_some_and(|(c, _)| c == VideoCodec::H264);
+            let name = if h264 { "H264" } else { "VP8" };
             let _ = write!(s, "a=rtpmap:{VIDEO_PT} {name}/90000\r\n");
-            if codec == VideoCodec::H264 {
+            if h264 {
                 let _ = write!(
                     s,
                     "a=fmtp:{VIDEO_PT} level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f\r\n"
@@ -231,7 +228,7 @@ fn ssrc_lines(s: &mut String, ssrc: u32, track: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signal::negotiated::Negotiated;
+    use crate::signal::negotiated::{Medium, Negotiated};
 
     fn credentials() -> Credentials {
         Credentials {
@@ -258,8 +255,8 @@ mod tests {
                         credentials: &credentials,
                         fingerprint,
                         candidate: "127.0.0.1:5000".parse().unwrap(),
-                        audio: true,
-                        video: Some(codec),
+                        audio: if sending.is_some() { 1 } else { 3 },
+                        video: Some((codec, if sending.is_some() { 1 } else { 4 })),
                         sending,
                         rtx,
                         transport_cc,
@@ -278,6 +275,16 @@ mod tests {
                     let taken = Negotiated::of(&answer.to_sdp_string());
                     assert_eq!(taken.rtx, rtx, "{text}");
                     assert_eq!(taken.video_transport_cc, transport_cc, "{text}");
+                    let sections = crate::signal::negotiated::sections(&answer.to_sdp_string());
+                    let mids: Vec<_> = sections.iter().map(|s| (s.medium, &*s.mid)).collect();
+                    let (audio, video) = (Medium::Audio, Medium::Video);
+                    if sending.is_some() {
+                        assert_eq!(mids, [(audio, AUDIO_MID), (video, VIDEO_MID)]);
+                    } else {
+                        let all = ["0", "1", "2", "3", "4", "5", "6"];
+                        let media = [audio; 3].into_iter().chain([video; 4]);
+                        assert!(mids.into_iter().eq(media.zip(all)), "{text}");
+                    }
                 }
             }
         }

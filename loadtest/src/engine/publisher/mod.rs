@@ -40,6 +40,8 @@ pub struct NewPublisher {
     pub seed: Seed,
     /// The streams it announced.
     pub sending: Sending,
+    /// Who it is, of all rooms.
+    pub participant: u64,
 }
 
 /// What the thread can be told.
@@ -179,7 +181,7 @@ impl Thread {
                 AUDIO_MID,
                 None,
                 None,
-                self.shared.streams.add(new.seed.id),
+                self.shared.streams.add(new.seed.id, new.participant),
             );
             audio.transport_cc = negotiated.audio_transport_cc;
             outputs.push(audio);
@@ -193,7 +195,7 @@ impl Thread {
                 VIDEO_MID,
                 new.sending.rids.get(encoding).cloned(),
                 Some(encoding),
-                self.shared.streams.add(new.seed.id),
+                self.shared.streams.add(new.seed.id, new.participant),
             );
             video.transport_cc = negotiated.video_transport_cc;
             if negotiated.rtx {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use webrtc_util::marshal::Unmarshal as _;
 
-use super::{Viewer, When};
+use super::{Slot, Viewer, When};
 use crate::engine::track::{Medium, Track};
 use crate::engine::{Event, Shared, Streams};
 use crate::measure::line::Arrival;
@@ -67,21 +67,33 @@ impl Viewer {
             data,
             lost,
         };
-        match header.payload_type {
+        let (medium, repair) = match header.payload_type {
             pt if pt == self.formats.video && self.behaviour.video.is_some() => {
-                self.media(Medium::Video, packet, shared, window);
+                (Medium::Video, false)
             }
-            pt if pt == self.formats.audio => self.media(Medium::Audio, packet, shared, window),
-            pt if Some(pt) == self.formats.rtx => self.repair(packet, shared, window),
-            _ => window.malformed += 1,
+            pt if pt == self.formats.audio => (Medium::Audio, false),
+            pt if Some(pt) == self.formats.rtx => (Medium::Video, true),
+            _ => {
+                window.malformed += 1;
+                return;
+            }
+        };
+        match self.demux.section(medium, &header, packet.data) {
+            Some(at) if repair => self.repair(at, packet, shared, window),
+            Some(at) => self.media(at, packet, shared, window),
+            None => window.malformed += 1,
         }
     }
 
-    fn media(&mut self, medium: Medium, packet: Packet<'_>, shared: &Shared, window: &mut Window) {
+    fn media(&mut self, at: usize, packet: Packet<'_>, shared: &Shared, window: &mut Window) {
         let (header, when) = (packet.header, packet.when);
-        let own_link = self.link.is_some();
-        let track = self.tracks[medium as usize]
-            .get_or_insert_with(|| Track::new(medium, header.ssrc, own_link));
+        let (own_link, first_pli) = (self.link.is_some(), self.first_pli);
+        let Some(slot) = self.slots.get_mut(at) else {
+            return;
+        };
+        let medium = slot.medium;
+        let new = || Track::new(medium, header.ssrc, own_link, first_pli);
+        let track = slot.track.get_or_insert_with(new);
         let number = track.line.extend(header.sequence);
         if number < 0 {
             return;
@@ -107,18 +119,20 @@ impl Viewer {
             || track.loss.stream().is_none()
             || medium == Medium::Video && track.frames.needs_keyframe();
         if fresh && wanted {
-            self.open(medium, number, packet, window);
+            self.open(at, number, packet, window);
         }
-        self.advance(medium, when, shared, window);
+        self.advance(at, when, shared, window);
     }
 
     /// Decrypts a packet and looks at what it carries.
-    fn open(&mut self, medium: Medium, number: i64, packet: Packet<'_>, window: &mut Window) {
+    fn open(&mut self, at: usize, number: i64, packet: Packet<'_>, window: &mut Window) {
         let Packet {
             when, header, data, ..
         } = packet;
-        let (Some(srtp), Some(track)) = (&self.peer.receive, &mut self.tracks[medium as usize])
-        else {
+        let (Some(srtp), Some(slot)) = (&self.peer.receive, self.slots.get_mut(at)) else {
+            return;
+        };
+        let (medium, Some(track)) = (slot.medium, &mut slot.track) else {
             return;
         };
         let roc = (number >> 16) as u32;
@@ -147,13 +161,13 @@ impl Viewer {
             track.frames.keyframe_at(number);
         }
         if let Some(stamp) = Stamp::decode(payload) {
-            self.stamped(medium, number, when, header.timestamp, stamp, window);
+            self.stamped(at, number, when, header.timestamp, stamp, window);
         }
     }
 
     fn stamped(
         &mut self,
-        medium: Medium,
+        at: usize,
         number: i64,
         when: When,
         timestamp: u32,
@@ -165,7 +179,10 @@ impl Viewer {
         if stamp.sent_ns < self.connected_ns {
             return;
         }
-        let Some(track) = &mut self.tracks[medium as usize] else {
+        let Some(slot) = self.slots.get_mut(at) else {
+            return;
+        };
+        let (medium, Some(track)) = (slot.medium, &mut slot.track) else {
             return;
         };
         let known = track.loss.stream().filter(|s| s.id == stamp.stream);
@@ -174,8 +191,10 @@ impl Viewer {
             .cloned()
             .or_else(|| STREAMS.with_borrow(|all| all.as_ref().and_then(|s| s.get(stamp.stream))));
         if let Some(stream) = stream {
-            let line = &track.line;
+            let (line, before) = (&track.line, track.participant());
             let changed = track.loss.anchor(line, number, stamp.sequence, &stream);
+            // Somebody else is in the slot now.
+            track.told &= track.participant() == before;
             window.layer_switches += u64::from(changed && medium == Medium::Video);
         }
         window
@@ -185,18 +204,21 @@ impl Viewer {
     }
 
     /// Takes a retransmission (RFC 4588).
-    fn repair(&mut self, packet: Packet<'_>, shared: &Shared, window: &mut Window) {
+    fn repair(&mut self, at: usize, packet: Packet<'_>, shared: &Shared, window: &mut Window) {
         let Packet {
             when,
             header,
             data,
             lost,
         } = packet;
-        let number = match self.rtx_highest {
+        let Some(slot) = self.slots.get_mut(at) else {
+            return;
+        };
+        let number = match slot.rtx_highest {
             None => i64::from(header.sequence),
             Some(h) => h + i64::from(header.sequence.wrapping_sub(h as u16) as i16),
         };
-        self.rtx_highest = Some(self.rtx_highest.unwrap_or(number).max(number));
+        slot.rtx_highest = Some(slot.rtx_highest.unwrap_or(number).max(number));
         if lost {
             return;
         }
@@ -215,7 +237,7 @@ impl Viewer {
             return;
         };
         window.retransmissions += 1;
-        let Some(track) = &mut self.tracks[Medium::Video as usize] else {
+        let Some(track) = &mut slot.track else {
             return;
         };
         let number = track.line.extend(u16::from_be_bytes([*a, *b]));
@@ -236,28 +258,54 @@ impl Viewer {
                 && self.link.is_none()
                 && let Some(stamp) = Stamp::decode(payload)
             {
-                self.stamped(Medium::Video, number, when, header.timestamp, stamp, window);
+                self.stamped(at, number, when, header.timestamp, stamp, window);
             }
         }
-        self.advance(Medium::Video, when, shared, window);
+        self.advance(at, when, shared, window);
     }
 
     /// Counts the frames that are complete now, and the gap before them.
-    fn advance(&mut self, medium: Medium, when: When, shared: &Shared, window: &mut Window) {
-        let Some(track) = &mut self.tracks[medium as usize] else {
+    fn advance(&mut self, at: usize, when: When, shared: &Shared, window: &mut Window) {
+        let Some(Slot {
+            medium,
+            track: Some(track),
+            ..
+        }) = self.slots.get_mut(at)
+        else {
             return;
         };
-        let now_ns = when.seen_ns;
+        let (medium, now_ns) = (*medium, when.seen_ns);
         let complete = match medium {
             Medium::Video => track.frames.advance(&track.line, now_ns),
             // Every packet of sound is decodable, but it makes no picture.
             Medium::Audio => u32::from(self.behaviour.video.is_none()),
         };
+        // Whose it is must be known in a room; else whoever it is, is meant.
+        let whose = match self.behaviour.room {
+            Some(_) => track.participant(),
+            None => Some(0),
+        };
+        if !track.told
+            && (medium == Medium::Audio || complete > 0)
+            && let Some(participant) = whose
+        {
+            track.told = true;
+            let passed = now_ns.saturating_sub(self.peer.posted_ns);
+            let (shown, behaviour) = (&mut self.shown, &self.behaviour);
+            if behaviour.room != Some(participant) && !shown.contains(&(medium, participant)) {
+                shown.push((medium, participant));
+                let _ = shared.events.send(Event::Track(self.peer.id, medium));
+                let all = behaviour.tracks.audio + behaviour.tracks.video;
+                if shown.len() == all as usize {
+                    window.all_tracks.record_ns(passed);
+                }
+            }
+        }
         if complete == 0 {
             return;
         }
         window.frames += u64::from(complete);
-        if self.decoded {
+        if track.last_frame_ns > 0 {
             let gap = now_ns.saturating_sub(track.last_frame_ns);
             if gap > self.behaviour.freeze_ns {
                 let late = track
@@ -266,7 +314,7 @@ impl Viewer {
                     .map_or(0, |s| s.late_ns.load(Ordering::Acquire));
                 if self.link.is_some() {
                     window.link_freezes += 1;
-                } else if late > track.last_frame_ns || self.drops > self.drops_at_frame {
+                } else if late > track.last_frame_ns || self.drops > track.drops_at_frame {
                     window.own_freezes += 1;
                 } else {
                     window.freezes += 1;
@@ -275,14 +323,14 @@ impl Viewer {
             if self.link.is_none() {
                 window.longest_gap_ns = window.longest_gap_ns.max(gap);
             }
-        } else {
+        } else if !self.decoded {
             self.decoded = true;
             let passed = now_ns.saturating_sub(self.peer.posted_ns);
             window.join.record_ns(passed);
             let _ = shared.events.send(Event::Decoded(self.peer.id));
         }
         track.last_frame_ns = track.last_frame_ns.max(now_ns);
-        self.drops_at_frame = self.drops;
+        track.drops_at_frame = self.drops;
     }
 }
 

@@ -1,5 +1,6 @@
 //! One viewer: what a browser would do with what it gets, and what is counted.
 
+mod demux;
 mod media;
 
 use std::net::SocketAddr;
@@ -13,11 +14,13 @@ use super::track::{Medium, Track};
 use super::{Event, Shared, rtcp_out, twcc};
 use crate::measure::window::Window;
 use crate::media::VideoCodec;
-use crate::scenario::types::Feedback;
+use crate::scenario::types::{Feedback, Tracks};
+use crate::signal::negotiated::Section;
 use crate::signal::offer::Formats;
 use crate::sys::realtime_ns;
 use crate::wire::{self, Kind, transport};
 
+use demux::Demux;
 pub(super) use media::use_streams;
 
 /// Between two requests for a keyframe.
@@ -33,6 +36,8 @@ const BUSY: Duration = Duration::from_millis(20);
 /// How often a simulated link is. What comes out of it has the time it should
 /// have, however late it is looked at.
 const LINK: Duration = Duration::from_millis(5);
+/// Blocks of one receiver report; their count has five bits.
+const MOST_BLOCKS: usize = 31;
 /// A viewer that reads no more is not looked at.
 const DEAF: Duration = Duration::from_secs(3600);
 
@@ -53,6 +58,11 @@ pub struct Behaviour {
     pub stop_reading: bool,
     /// A gap between decodable frames beyond this is a freeze, nanoseconds.
     pub freeze_ns: u64,
+    /// How many it is to hear and to see.
+    pub tracks: Tracks,
+    /// Of a viewer of a whole room, the participant whose viewer it is: that one does not
+    /// count among those that it hears and sees, and the others count once each.
+    pub room: Option<u64>,
 }
 
 /// A new viewer.
@@ -71,8 +81,11 @@ pub(super) struct Viewer {
     connected_ns: u64,
     first_packet: bool,
     decoded: bool,
-    tracks: [Option<Track>; 2],
-    rtx_highest: Option<i64>,
+    demux: Demux,
+    /// One for each section.
+    slots: Vec<Slot>,
+    /// Whose sounds and pictures have come.
+    shown: Vec<(Medium, u64)>,
     link: Option<Link>,
     /// Arrivals for transport-wide feedback, where it was negotiated.
     arrivals: Option<twcc::Arrivals>,
@@ -83,15 +96,37 @@ pub(super) struct Viewer {
     message: Vec<u8>,
     drops: u32,
     lost: i64,
-    drops_at_frame: u32,
     charged: i64,
     complete: bool,
     next_report: Instant,
-    next_pli: Instant,
+    /// No keyframe is asked for before.
+    first_pli: Instant,
+}
+
+/// A section, and what is received in it.
+struct Slot {
+    medium: Medium,
+    track: Option<Track>,
+    /// The newest number on its retransmission stream.
+    rtx_highest: Option<i64>,
+}
+
+/// The sections of a session; one of each kind where none are known.
+fn sections_of(seed: &mut Seed) -> Vec<Section> {
+    let mut sections = std::mem::take(&mut seed.sections);
+    if sections.is_empty() {
+        sections.extend([Medium::Audio, Medium::Video].map(|medium| Section {
+            medium,
+            mid: String::new(),
+            ssrcs: Vec::new(),
+        }));
+    }
+    sections
 }
 
 impl Viewer {
-    pub(super) fn new(new: NewViewer, now: Instant) -> Self {
+    pub(super) fn new(mut new: NewViewer, now: Instant) -> Self {
+        let sections = sections_of(&mut new.seed);
         let negotiated = &new.seed.negotiated;
         let transport_cc = negotiated.audio_transport_cc || negotiated.video_transport_cc;
         Self {
@@ -108,15 +143,22 @@ impl Viewer {
             connected_ns: 0,
             first_packet: false,
             decoded: false,
-            tracks: [None, None],
-            rtx_highest: None,
+            demux: Demux::new(&sections),
+            slots: sections
+                .iter()
+                .map(|section| Slot {
+                    medium: section.medium,
+                    track: None,
+                    rtx_highest: None,
+                })
+                .collect(),
+            shown: Vec::new(),
             drops: 0,
             lost: 0,
-            drops_at_frame: 0,
             charged: 0,
             complete: false,
             next_report: now + REPORT_INTERVAL,
-            next_pli: now,
+            first_pli: now,
         }
     }
 
@@ -130,7 +172,7 @@ impl Viewer {
         // Reports of many viewers that joined together are spread over the second.
         let spread = rand::random::<u16>();
         self.next_report = now + REPORT_INTERVAL.mul_f64(0.5 + f64::from(spread) / 65_536.0);
-        self.next_pli = now + PLI_INTERVAL;
+        self.first_pli = now + PLI_INTERVAL;
         let passed = self.connected_ns.saturating_sub(self.peer.posted_ns);
         window.connect.record_ns(passed);
         let _ = shared.events.send(Event::Connected(self.peer.id));
@@ -228,7 +270,7 @@ impl Viewer {
             match packet {
                 // One from before the first packet maps nothing.
                 Incoming::SenderReport(report) if report.packet_count > 0 => {
-                    let mut tracks = self.tracks.iter_mut().flatten();
+                    let mut tracks = self.slots.iter_mut().flat_map(|s| &mut s.track);
                     if let Some(track) = tracks.find(|t| t.ssrc == report.ssrc) {
                         track.report(report.ntp_time, report.rtp_time, seen_ns);
                     }
@@ -245,16 +287,32 @@ impl Viewer {
             return;
         }
         // Only video: browsers conceal lost sound.
-        let Some(track) = &mut self.tracks[Medium::Video as usize] else {
-            return;
-        };
-        if track.has_missing() {
+        for slot in self.slots.iter_mut().filter(|s| s.medium == Medium::Video) {
+            let Some(track) = slot.track.as_mut().filter(|t| t.has_missing()) else {
+                continue;
+            };
             let wanted = track.wanted(now);
             if !wanted.is_empty()
                 && let Some(nack) = rtcp_out::nack(self.ssrc, track.ssrc, &wanted)
             {
                 window.nacks += 1;
                 let _ = self.peer.send_rtcp(&nack);
+            }
+        }
+    }
+
+    /// Asks for the keyframes that decoders wait for.
+    fn ask_for_keyframes(&mut self, now: Instant, window: &mut Window) {
+        for slot in self.slots.iter_mut().filter(|s| s.medium == Medium::Video) {
+            if let Some(track) = &mut slot.track
+                && now >= track.next_pli
+                && track.frames.needs_keyframe()
+            {
+                track.next_pli = now + PLI_INTERVAL;
+                if let Some(pli) = rtcp_out::pli(self.ssrc, track.ssrc) {
+                    window.plis += 1;
+                    let _ = self.peer.send_rtcp(&pli);
+                }
             }
         }
     }
@@ -281,21 +339,12 @@ impl Viewer {
             return Ok(self.peer.transport.deadline().min(now + IDLE));
         }
         self.after_batch(now, window);
-        if now >= self.next_pli
-            && let Some(track) = &self.tracks[Medium::Video as usize]
-            && track.frames.needs_keyframe()
-        {
-            self.next_pli = now + PLI_INTERVAL;
-            if let Some(pli) = rtcp_out::pli(self.ssrc, track.ssrc) {
-                window.plis += 1;
-                let _ = self.peer.send_rtcp(&pli);
-            }
-        }
+        self.ask_for_keyframes(now, window);
         if now >= self.next_report {
             self.next_report = now + REPORT_INTERVAL;
             self.report(window);
         }
-        let busy = self.tracks.iter().flatten().any(Track::has_missing);
+        let busy = self.tracks().any(Track::has_missing);
         let soon = match (&self.link, busy) {
             (Some(_), _) => LINK,
             (None, true) => BUSY,
@@ -317,7 +366,7 @@ impl Viewer {
             return;
         };
         // Audio alone has no video stream to name.
-        let Some(track) = self.tracks.iter().rev().flatten().next() else {
+        let Some(media) = self.slots.iter().rev().find_map(|s| s.track.as_ref()) else {
             self.next_feedback = now + IDLE;
             return;
         };
@@ -326,7 +375,7 @@ impl Viewer {
         self.fed_at = now;
         self.next_feedback = now + twcc::interval(rate);
         let mut message = std::mem::take(&mut self.message);
-        while arrivals.message(self.ssrc, track.ssrc, &mut message) {
+        while arrivals.message(self.ssrc, media.ssrc, &mut message) {
             window.feedbacks += 1;
             let _ = self.peer.send_rtcp(&message);
             message.clear();
@@ -337,7 +386,7 @@ impl Viewer {
     fn report(&mut self, window: &mut Window) {
         let now_ns = realtime_ns();
         let mut blocks = Vec::new();
-        for track in self.tracks.iter_mut().flatten() {
+        for track in self.slots.iter_mut().flat_map(|s| &mut s.track) {
             if let Some(block) = track.reception(now_ns) {
                 blocks.push(block);
                 // Behind a simulated link it is not the server's.
@@ -347,20 +396,32 @@ impl Viewer {
                 }
             }
         }
-        if let [Some(audio), Some(video)] = &self.tracks
-            && let (Some(a), Some(v)) = (audio.sync_error_ns, video.sync_error_ns)
-        {
-            window.av_offset.record_ns(a.abs_diff(v));
+        // A participant's sound goes with that participant's picture.
+        for video in self.of(Medium::Video) {
+            let its = |t: &&Track| t.participant() == video.participant();
+            if let Some(v) = video.sync_error_ns
+                && let Some(a) = self.of(Medium::Audio).find(its)
+                && let Some(a) = a.sync_error_ns
+            {
+                window.av_offset.record_ns(a.abs_diff(v));
+            }
         }
-        if let Some(report) = rtcp_out::receiver_report(self.ssrc, blocks) {
-            let _ = self.peer.send_rtcp(&report);
+        // As many blocks as a report has room for (RFC 3550 §6.4.2).
+        let reports = blocks.len().div_ceil(MOST_BLOCKS).max(1);
+        for i in 0..reports {
+            let blocks = blocks.iter().skip(i * MOST_BLOCKS).take(MOST_BLOCKS);
+            let blocks = blocks.cloned().collect();
+            if let Some(report) = rtcp_out::receiver_report(self.ssrc, blocks) {
+                let _ = self.peer.send_rtcp(&report);
+            }
         }
+        let media = self.of(Medium::Video).next().map(|t| t.ssrc);
         // Who gives transport-wide feedback leaves the estimate to the server.
         if self.arrivals.is_none()
             && self.behaviour.feedback != Feedback::None
             && let Some(bound) = self.link.as_ref().and_then(Link::bound)
-            && let Some(track) = &self.tracks[Medium::Video as usize]
-            && let Some(remb) = rtcp_out::remb(self.ssrc, track.ssrc, bound)
+            && let Some(media) = media
+            && let Some(remb) = rtcp_out::remb(self.ssrc, media, bound)
         {
             let _ = self.peer.send_rtcp(&remb);
         }
@@ -374,7 +435,7 @@ impl Viewer {
         }
         self.complete = complete;
         let (mut expected, mut lost) = (0, 0);
-        for track in self.tracks.iter_mut().flatten() {
+        for track in self.slots.iter_mut().flat_map(|s| &mut s.track) {
             let live = track
                 .loss
                 .stream()
@@ -384,6 +445,9 @@ impl Viewer {
             expected += e;
             lost += l;
             window.duplicates += r.max(0) as u64;
+            if complete && self.drops == 0 && self.link.is_none() {
+                window.worst_track_ppm = window.worst_track_ppm.max(track.lost_ppm());
+            }
         }
         window.expected_packets = window.expected_packets.wrapping_add_signed(expected);
         // What our own socket dropped is not the server's loss.
@@ -397,20 +461,30 @@ impl Viewer {
 
     /// At the end: a picture that has stood still since is frozen, too.
     pub(super) fn final_freeze(&self, now_ns: u64, window: &mut Window) {
-        if let Some(track) = &self.tracks[Medium::Video as usize]
-            && self.decoded
-            && !self.deaf()
-        {
-            let gap = now_ns.saturating_sub(track.last_frame_ns);
-            if gap > self.behaviour.freeze_ns {
-                if self.link.is_some() {
-                    window.link_freezes += 1;
-                    return;
-                }
-                window.freezes += 1;
-                window.longest_gap_ns = window.longest_gap_ns.max(gap);
-            }
+        if self.deaf() {
+            return;
         }
+        for track in self.of(Medium::Video) {
+            let gap = now_ns.saturating_sub(track.last_frame_ns);
+            if track.last_frame_ns == 0 || gap <= self.behaviour.freeze_ns {
+                continue;
+            }
+            if self.link.is_some() {
+                window.link_freezes += 1;
+                continue;
+            }
+            window.freezes += 1;
+            window.longest_gap_ns = window.longest_gap_ns.max(gap);
+        }
+    }
+
+    fn tracks(&self) -> impl Iterator<Item = &Track> {
+        self.slots.iter().filter_map(|s| s.track.as_ref())
+    }
+
+    fn of(&self, medium: Medium) -> impl Iterator<Item = &Track> {
+        let slots = self.slots.iter().filter(move |s| s.medium == medium);
+        slots.filter_map(|s| s.track.as_ref())
     }
 }
 

@@ -12,7 +12,7 @@ use crate::engine::receiver;
 use crate::engine::viewer::{Behaviour, NewViewer};
 use crate::run::join::{self, Joined, Wanted};
 use crate::run::{RunError, abuse};
-use crate::scenario::types::Shape;
+use crate::scenario::types::{Shape, Tracks};
 use crate::signal::offer::Sending;
 
 impl State<'_> {
@@ -117,8 +117,7 @@ impl State<'_> {
     /// Waits until each viewer is there or has failed.
     pub(in crate::run) async fn await_joins(&mut self) {
         let end = Instant::now() + self.join_timeout();
-        while self.decoded() + u64::from(self.gone) < u64::from(self.wanted) && Instant::now() < end
-        {
+        while self.ready() + u64::from(self.gone) < u64::from(self.wanted) && Instant::now() < end {
             self.pass(TICK).await;
         }
     }
@@ -214,17 +213,19 @@ impl State<'_> {
                 self.media.push(*address);
             }
         }
-        let mut thread = 0;
+        let (mut thread, mut deaf) = (0, false);
         if let Some(sending) = &wanted.sending {
             let sending = sending.clone();
             self.publisher
                 .send(publisher::Command::Add(Box::new(NewPublisher {
                     seed,
                     sending,
+                    participant: self.participant(&wanted),
                 })));
         } else {
             let behaviour;
-            (behaviour, thread) = self.behaviour();
+            (behaviour, thread) = self.behaviour(&wanted);
+            deaf = behaviour.stop_reading;
             self.receivers[thread].send(receiver::Command::Add(Box::new(NewViewer {
                 seed,
                 behaviour,
@@ -235,6 +236,8 @@ impl State<'_> {
             resource,
             connected: false,
             decoded: false,
+            tracks: Tracks::default(),
+            deaf,
             thread,
         };
         self.sessions.insert(id, session);
@@ -242,7 +245,7 @@ impl State<'_> {
 
     /// How the next viewer behaves, and which thread has it. Each kind is spread
     /// evenly over the others, and over the threads.
-    fn behaviour(&mut self) -> (Behaviour, usize) {
+    fn behaviour(&mut self, wanted: &Wanted) -> (Behaviour, usize) {
         let (v, m) = (&self.scenario.viewer, &self.scenario.media);
         let last_of =
             |n: u64, every: u32| every > 0 && n % u64::from(every) == u64::from(every) - 1;
@@ -267,10 +270,22 @@ impl State<'_> {
             feedback: v.feedback,
             stop_reading,
             freeze_ns: (self.scenario.limits.freeze_ms * 1e6) as u64,
+            tracks: self.scenario.tracks_of_each(),
+            room: self.scenario.watches_rooms().then(|| {
+                // Alone in its room it is shown itself.
+                let alone = self.scenario.load.publishers == 1;
+                let own = self.participant(wanted);
+                if alone { u64::MAX } else { own }
+            }),
         };
         self.by_link[usize::from(bad_link)] += 1;
         self.by_check[usize::from(full_check)] += 1;
         (behaviour, thread)
+    }
+
+    /// The number of a participant, of all rooms.
+    fn participant(&self, wanted: &Wanted) -> u64 {
+        wanted.room * u64::from(self.scenario.load.publishers) + wanted.publisher
     }
 
     /// Viewers so far that check everything.

@@ -19,10 +19,12 @@ use crate::engine::receiver;
 use crate::engine::{Event, Mailbox, Shared, Streams, mailbox};
 use crate::measure::window::Window;
 use crate::report::Sample;
-use crate::scenario::types::{ApiKind, Scenario};
+use crate::report::figures::TrackReport;
+use crate::scenario::types::{ApiKind, Scenario, Tracks};
 use crate::server::{self, Stretch, Usage};
 use crate::signal::client::{HttpError, Signalling};
 use crate::signal::janus::Janus;
+use crate::signal::negotiated::Medium;
 use crate::signal::{Api, Resource};
 use crate::sys;
 
@@ -39,6 +41,10 @@ struct Session {
     resource: Option<Resource>,
     connected: bool,
     decoded: bool,
+    /// Participants whose sounds and pictures have come.
+    tracks: Tracks,
+    /// It stops reading once it has decoded something.
+    deaf: bool,
     /// Which receiving thread, for a viewer.
     thread: usize,
 }
@@ -185,6 +191,40 @@ impl<'a> State<'a> {
         self.sessions.values().filter(there).count() as u64
     }
 
+    /// Viewers that have all they wait for: of a room, a picture and a sound of everyone.
+    pub(super) fn ready(&self) -> u64 {
+        if !self.scenario.watches_rooms() {
+            return self.decoded();
+        }
+        let each = self.scenario.tracks_of_each();
+        let all = |s: &Session| s.tracks.audio >= each.audio && s.tracks.video >= each.video;
+        let silent = self.scenario.media.silent;
+        let there = |s: &Session| if silent { s.connected } else { s.decoded };
+        let ready = |s: &&Session| s.wanted.sending.is_none() && there(s) && (s.deaf || all(s));
+        self.sessions.values().filter(ready).count() as u64
+    }
+
+    /// Tracks that should have come to viewers, and those that have.
+    pub(super) fn tracks(&self) -> TrackReport {
+        let each = self.scenario.tracks_of_each();
+        let mut out = TrackReport {
+            audio_expected: u64::from(each.audio) * u64::from(self.wanted),
+            video_expected: u64::from(each.video) * u64::from(self.wanted),
+            ..TrackReport::default()
+        };
+        for s in self
+            .sessions
+            .values()
+            .filter(|s| s.wanted.sending.is_none())
+        {
+            // Who reads no more can't tell.
+            let got = if s.deaf && s.decoded { each } else { s.tracks };
+            out.audio_delivered += u64::from(got.audio.min(each.audio));
+            out.video_delivered += u64::from(got.video.min(each.video));
+        }
+        out
+    }
+
     /// Publishers that are connected.
     pub(super) fn publishing(&self) -> u64 {
         let there = |s: &&Session| s.wanted.sending.is_some() && s.connected;
@@ -236,6 +276,14 @@ impl<'a> State<'a> {
             Event::Decoded(id) => {
                 if let Some(s) = self.sessions.get_mut(&id) {
                     s.decoded = true;
+                }
+            }
+            Event::Track(id, medium) => {
+                if let Some(s) = self.sessions.get_mut(&id) {
+                    match medium {
+                        Medium::Audio => s.tracks.audio += 1,
+                        Medium::Video => s.tracks.video += 1,
+                    }
                 }
             }
             Event::Ended(id, why) => {
