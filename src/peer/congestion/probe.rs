@@ -50,9 +50,15 @@ const PASSED: f64 = 0.7;
 /// A train goes this far beyond what is wanted, so that its result is enough.
 const BEYOND: f64 = 1.15;
 
-/// After a train that did not pass, the next waits this long, then longer.
+/// After a train that did not pass, the next waits this long, then longer: up to the
+/// second where media fills the estimate, for growth shows there what the path takes.
 const RETRY: Micros = 2_500_000;
-const RETRY_LIMIT: Micros = 4_000_000;
+const RETRY_LIMIT: Micros = 3_000_000;
+const RETRY_FILLED: Micros = 10_000_000;
+
+/// Towards a known capacity trains go from below this share of it. From above, growth
+/// does: a train there takes from other flows what these need to become alike.
+const FAR_BELOW: f64 = 0.7;
 
 /// Congestion within this time (and a round trip) of a train that passed, with
 /// less than this share of its rate arriving, says that it passed at the cost of
@@ -84,6 +90,7 @@ enum State {
     },
     /// It was sent; feedback is awaited.
     Sent {
+        started: Micros,
         until: Micros,
         rate: f64,
         packets: u32,
@@ -158,6 +165,8 @@ pub struct Prober {
     passed: Option<(Micros, f64)>,
     /// The last that passed did so at another flow's cost.
     overshot: bool,
+    /// Media fills the estimate.
+    filled: bool,
     budget: f64,
     earned: Option<Micros>,
     /// The last train had nothing to be made of.
@@ -177,6 +186,7 @@ impl Default for Prober {
             retry: RETRY,
             passed: None,
             overshot: false,
+            filled: false,
             budget: SAVED,
             earned: None,
             unable: false,
@@ -189,6 +199,7 @@ impl Prober {
     /// Begins a train if one is due.
     pub fn consider(&mut self, log: &mut SentLog, situation: &Situation) {
         let now = situation.now;
+        self.filled = situation.filled;
         self.judge(situation);
         let elapsed = now - self.earned.replace(now).unwrap_or(now);
         let earned = SHARE * situation.estimate / 8.0 * elapsed as f64 / 1e6;
@@ -258,7 +269,7 @@ impl Prober {
             && let Some((lower, upper)) = situation.full
         {
             // Growth shows what is beyond; a train would only make a queue.
-            if situation.estimate >= lower {
+            if situation.estimate >= FAR_BELOW * lower {
                 return None;
             }
             target = target.min(upper / BEYOND);
@@ -286,6 +297,7 @@ impl Prober {
             self.begun += 1;
             let until = now + rtt + WAIT;
             self.state = State::Sent {
+                started,
                 until,
                 rate,
                 packets,
@@ -346,15 +358,26 @@ impl Prober {
         train.last = this;
     }
 
-    /// What the train found, once all of it was reported on.
-    pub fn found(&mut self, now: Micros) -> Option<Found> {
-        let State::Sent { rate, packets, .. } = self.state else {
+    /// What the train found, once all of it was reported on. Nothing, if the path was
+    /// `congested` since the train began: then its packets came at the cost of others.
+    pub fn found(&mut self, now: Micros, congested: Option<Micros>) -> Option<Found> {
+        let State::Sent {
+            started,
+            rate,
+            packets,
+            ..
+        } = self.state
+        else {
             return None;
         };
         if self.train.reported < packets {
             return None;
         }
         self.state = State::Idle;
+        if congested.is_some_and(|at| at > started) {
+            self.failed(now);
+            return None;
+        }
         let found = self.train.rate(packets).map(|found| Found {
             tried: rate,
             rate: found.min(rate),
@@ -373,8 +396,13 @@ impl Prober {
     }
 
     fn failed(&mut self, now: Micros) {
-        self.next = now + self.retry;
-        self.retry = self.retry.max((self.retry * 3 / 2).min(RETRY_LIMIT));
+        let (wait, limit) = if self.filled {
+            (self.retry, RETRY_FILLED)
+        } else {
+            (self.retry.min(RETRY_LIMIT), RETRY_LIMIT)
+        };
+        self.next = now + wait;
+        self.retry = self.retry.max((self.retry * 3 / 2).min(limit));
     }
 
     /// The last train had nothing to be made of.

@@ -40,7 +40,7 @@ fn trains(capacity: f64, target: f64, media: bool) -> Vec<Found> {
             let packet = log.report(now, sequence, true).expect("logged");
             prober.reported(&packet, Some(at));
         }
-        if let Some(found) = prober.found(now) {
+        if let Some(found) = prober.found(now, None) {
             situation.known = true;
             situation.estimate = situation.estimate.max(found.rate);
             all.push(found);
@@ -124,7 +124,7 @@ fn nothing_is_tried_in_congestion_or_beyond_the_budget() {
 }
 
 #[test]
-fn where_media_fills_the_path_only_what_was_lost_is_tried_again() {
+fn where_media_fills_the_path_only_what_is_far_below_it_is_tried_again() {
     let base = Situation {
         now: 10_000_000,
         estimate: 1e6,
@@ -136,11 +136,9 @@ fn where_media_fills_the_path_only_what_was_lost_is_tried_again() {
     };
     let wanted = |situation: Situation| Prober::default().wanted(&situation);
     assert_eq!(wanted(base), None);
-    let lower = Situation {
-        estimate: 0.8e6,
-        ..base
-    };
-    assert!((wanted(lower).unwrap() - 1.1e6).abs() < 1.0);
+    let lower = |estimate| Situation { estimate, ..base };
+    assert_eq!(wanted(lower(0.8e6)), None);
+    assert!((wanted(lower(0.6e6)).unwrap() - 1.1e6).abs() < 1.0);
     assert_eq!(wanted(Situation { full: None, ..base }), Some(2e6));
     let idle = Situation {
         filled: false,
@@ -205,4 +203,37 @@ fn a_train_without_anything_to_send_is_given_up() {
     assert_eq!(prober.deadline(0), None);
     log.record(10, 0, 1200);
     assert_eq!(log.report(20, 0, true).unwrap().probe, NO_PROBE);
+}
+
+#[test]
+fn a_train_during_congestion_finds_nothing() {
+    for (congested, finds) in [
+        (None, true),
+        (Some(900_000), true),
+        (Some(1_050_000), false),
+    ] {
+        let (mut prober, mut log) = (Prober::default(), SentLog::default());
+        prober.consider(
+            &mut log,
+            &Situation {
+                now: 1_000_000,
+                ..Situation::default()
+            },
+        );
+        let (mut now, mut sequence) = (1_000_000, 0u16);
+        while prober.deadline(now).is_some() {
+            if prober.due(now, &mut log, 0) > 0 {
+                log.record(now, sequence, 1200);
+                sequence += 1;
+            }
+            now += 1000;
+        }
+        for sequence in 0..sequence {
+            let packet = log.report(now, sequence, true).expect("logged");
+            prober.reported(&packet, Some(packet.sent + 20_000));
+        }
+        assert_eq!(prober.found(now, congested).is_some(), finds);
+        assert!(!prober.busy());
+        assert_eq!(prober.next, if finds { now } else { now + RETRY });
+    }
 }

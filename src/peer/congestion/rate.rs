@@ -14,10 +14,16 @@ const GROWTH: f64 = 1.08;
 const AHEAD: f64 = 1.25;
 const AHEAD_MORE: f64 = 10_000.0;
 
-/// Near the capacity one packet of this many bits more is sent each response
-/// time, which is the round trip and this on top (§5.5).
+/// Near the capacity, and so long after a decrease, growth is additive: flows that
+/// share a path become alike by it, the quicker the more. One packet of this many
+/// bits more is sent each response time, which is the round trip and this on top
+/// (§5.5); and as many packets as this, as far as that is no more than this share
+/// of the rate each second.
+const ADDITIVE: Micros = 4_000_000;
 const PACKET_BITS: f64 = 1200.0 * 8.0;
 const RESPONSE: Micros = 100_000;
+const PACKETS: f64 = 2.0;
+const MOST_GROWTH: f64 = 0.08;
 
 /// The least additive growth, bits per second each second (libwebrtc).
 const LEAST_GROWTH: f64 = 4_000.0;
@@ -53,14 +59,24 @@ const FOREIGN: Micros = 30_000;
 const SHARED: Micros = 10_000_000;
 const LOST: f64 = 0.02;
 const LOST_AGAIN: Micros = 2_000_000;
-const LOST_QUEUE: Micros = 25_000;
+const LOST_QUEUE: Micros = 15_000;
+
+/// Loss beside a queue that others make is a bulk transfer, which fills any queue.
+/// Whoever heeds the delay beside one is starved (what the threshold of §5.4 adapts
+/// itself for): for [`SHARED`] after it only a queue this much longer is one, growth
+/// goes on beside a shorter one, and after a loss this share of what arrives is left.
+const BULK_QUEUE: Micros = 150_000;
+const BULK_LEFT: f64 = 0.9;
 
 /// The queue counts as drained below this.
 const DRAINED: Micros = 12_000;
 
-/// Share of the known capacity that is gone back to once the queue is drained:
-/// the rest is what flows that share a path become alike by.
-const RESUME: f64 = 0.90;
+/// Share of the known capacity that is gone back to once the queue is drained.
+const RESUME: f64 = 0.98;
+
+/// The capacity is what arrived over the longer time (flows whose measurements
+/// differ do not share alike), unless less than this share of it arrived of late.
+const STEADY: f64 = 0.8;
 
 /// What feedback showed.
 #[derive(Debug, Clone, Copy, Default)]
@@ -95,7 +111,7 @@ pub enum Step {
     /// The rate stays or grows.
     Clear,
     /// The queue does not get shorter when less is sent: it is not ours, and the
-    /// rate is what it was.
+    /// rate goes up again.
     Foreign,
 }
 
@@ -123,6 +139,8 @@ pub struct RateControl {
     trial: Option<Trial>,
     /// When a queue was seen that others make.
     shared: Option<Micros>,
+    /// When a bulk transfer was seen beside it.
+    bulk: Option<Micros>,
 }
 
 impl RateControl {
@@ -136,6 +154,7 @@ impl RateControl {
             resume: None,
             trial: None,
             shared: None,
+            bulk: None,
         }
     }
 
@@ -174,16 +193,17 @@ impl RateControl {
         let decreased = self.decreased;
         let recently = |time| decreased.is_some_and(|at| now - at < time);
         congested |= queue >= STANDING.0 && !recently(STANDING.1);
-        let shared = self.shared(now);
+        let (shared, bulk) = (self.shared(now), self.bulk(now));
+        congested &= !bulk || queue >= BULK_QUEUE;
         congested |=
             signals.lost > LOST && (queue >= LOST_QUEUE || shared && !recently(LOST_AGAIN));
-        if self.foreign(signals) {
-            return Step::Foreign;
+        let response = (signals.rtt + RESPONSE).clamp(100_000, 500_000);
+        if self.foreign(signals) && !recently(response) {
+            return self.give_back(now);
         }
         if congested {
             // The last decrease shows a round trip and a response later; where
             // the queue gets shorter already, none is needed.
-            let response = (signals.rtt + RESPONSE).clamp(100_000, 500_000);
             if recently(response) || signals.rise < 0 && queue < STANDING.0 {
                 return Step::Congested;
             }
@@ -194,7 +214,8 @@ impl RateControl {
         {
             self.rate = self.rate.max(resume);
         }
-        if signals.usage == Usage::Normal && queue < SURGE.0 {
+        let free = signals.usage == Usage::Normal && queue < SURGE.0;
+        if free || bulk && signals.lost <= LOST && queue < BULK_QUEUE {
             self.increase(signals, now - last);
         }
         Step::Clear
@@ -205,7 +226,12 @@ impl RateControl {
         self.shared.is_some_and(|at| now - at < SHARED)
     }
 
-    /// Whether decreases had no effect on the queue; then they are taken back.
+    /// Others filled it until packets were lost.
+    fn bulk(&self, now: Micros) -> bool {
+        self.bulk.is_some_and(|at| now - at < SHARED)
+    }
+
+    /// Whether decreases had no effect on the queue.
     fn foreign(&mut self, signals: &Signals) -> bool {
         let &Signals { now, queue, .. } = signals;
         let Some(trial) = &mut self.trial else {
@@ -219,14 +245,17 @@ impl RateControl {
         }
         let tried = self.rate <= TRIED * rate;
         let reacts = signals.rise <= -FALLS || queue < most * 3 / 4;
-        if !tried || now - since < signals.rtt + REACTED || reacts || queue < FOREIGN {
-            return false;
-        }
-        self.trial = None;
+        tried && now - since >= signals.rtt + REACTED && !reacts && queue >= FOREIGN
+    }
+
+    /// Takes half of the decreases without effect back: others may need the rest, and
+    /// growth is quick from here.
+    fn give_back(&mut self, now: Micros) -> Step {
+        let before = self.trial.take().map_or(self.rate, |trial| trial.rate);
         self.resume = None;
         self.shared = Some(now);
-        self.rate = self.rate.max(rate);
-        true
+        self.rate = self.rate.max((self.rate + before) / 2.0);
+        Step::Foreign
     }
 
     fn decrease(&mut self, signals: &Signals) -> Step {
@@ -237,7 +266,14 @@ impl RateControl {
             self.capacity.forget();
         }
         self.capacity.add(arriving);
-        let left = (1.0 - signals.queue as f64 / DRAIN).clamp(BACK_OFF.0, BACK_OFF.1);
+        let lost = signals.lost > LOST && signals.queue >= LOST_QUEUE;
+        let left = if lost && self.shared(signals.now) {
+            self.shared = Some(signals.now);
+            self.bulk = Some(signals.now);
+            BULK_LEFT
+        } else {
+            (1.0 - signals.queue as f64 / DRAIN).clamp(BACK_OFF.0, BACK_OFF.1)
+        };
         let target = (left * arriving).clamp(MIN_RATE, MAX_RATE);
         self.decreased = Some(signals.now);
         self.trial.get_or_insert(Trial {
@@ -245,7 +281,13 @@ impl RateControl {
             most: signals.queue,
             rate: arriving.min(self.rate),
         });
-        self.resume = Some(RESUME * arriving).filter(|resume| *resume < self.rate);
+        let steady = signals.acknowledged.filter(|a| arriving > STEADY * a);
+        let resume = RESUME * steady.unwrap_or(arriving);
+        // While the queue still drains, less may arrive than the path takes.
+        self.resume = match self.resume {
+            Some(before) => Some(before.min(resume)),
+            None => Some(resume).filter(|resume| *resume < self.rate),
+        };
         if target < self.rate {
             self.rate = target;
             Step::Decreased
@@ -276,10 +318,13 @@ impl RateControl {
         }
         let seconds = (elapsed as f64 / 1e6).clamp(0.0, 1.0);
         let near = self.capacity.lower().is_some_and(|lower| self.rate > lower);
-        let near = near && !self.shared(signals.now);
-        let grown = if near {
+        let lately = |at| signals.now - at < ADDITIVE;
+        let near = near || self.decreased.is_some_and(lately);
+        let grown = if near && !self.shared(signals.now) {
             let response = (signals.rtt + RESPONSE) as f64 / 1e6;
-            self.rate + (PACKET_BITS / response).max(LEAST_GROWTH) * seconds
+            let packet = (PACKET_BITS / response).max(LEAST_GROWTH);
+            let packets = (PACKETS * packet).min(MOST_GROWTH * self.rate);
+            self.rate + packets.max(packet) * seconds
         } else {
             self.rate * GROWTH.powf(seconds)
         };
@@ -288,169 +333,5 @@ impl RateControl {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const STEP: Micros = 100_000;
-
-    fn signals(now: Micros, rate: f64) -> Signals {
-        Signals {
-            now,
-            arriving: Some(rate),
-            acknowledged: Some(rate),
-            rtt: 100_000,
-            ..Signals::default()
-        }
-    }
-
-    #[test]
-    fn growth_is_eight_percent_a_second_and_bound_to_what_arrives() {
-        let mut control = RateControl::new(1e6);
-        for step in 0..=10 {
-            control.update(&signals(step * STEP, 1e6));
-        }
-        assert!((control.rate() / 1.08e6 - 1.0).abs() < 0.01);
-        for step in 11..200 {
-            control.update(&signals(step * STEP, 1e6));
-        }
-        assert!((control.rate() - 1.26e6).abs() < 1e4, "{}", control.rate());
-        // Less arrives because less is sent: that is no reason to estimate less.
-        control.update(&signals(200 * STEP, 0.1e6));
-        assert!((control.rate() - 1.26e6).abs() < 1e4, "{}", control.rate());
-        // Where no train can be sent, it grows to what is wanted.
-        for step in 201..400 {
-            control.update(&Signals {
-                unproved: Some(2e6),
-                ..signals(step * STEP, 1e6)
-            });
-        }
-        assert!((control.rate() - 2e6).abs() < 1e4, "{}", control.rate());
-    }
-
-    #[test]
-    fn overuse_goes_below_what_arrives_the_deeper_the_longer_the_queue() {
-        let table = [(12, 0.94), (100, 0.857), (200, 0.714), (600, 0.5)];
-        for (queue, left) in table {
-            let mut control = RateControl::new(4e6);
-            let overuse = Signals {
-                usage: Usage::Over,
-                queue: queue * 1000,
-                ..signals(0, 1e6)
-            };
-            assert_eq!(control.update(&overuse), Step::Decreased);
-            let found = control.rate() / 1e6;
-            assert!((found - left).abs() < 0.01, "{found} at {queue} ms");
-        }
-    }
-
-    #[test]
-    fn a_trend_without_a_queue_only_stops_growth() {
-        let mut control = RateControl::new(1e6);
-        for step in 0..50 {
-            let jitter = Signals {
-                usage: Usage::Over,
-                queue: 3_000,
-                ..signals(step * STEP, 1e6)
-            };
-            assert_eq!(control.update(&jitter), Step::Clear);
-        }
-        assert_eq!(control.rate(), 1e6);
-    }
-
-    #[test]
-    fn a_drained_queue_brings_the_known_capacity_back_and_growth_is_slow_there() {
-        let mut control = RateControl::new(4e6);
-        control.update(&Signals {
-            usage: Usage::Over,
-            queue: 300_000,
-            ..signals(0, 1e6)
-        });
-        let low = control.rate();
-        assert!(low < 0.6e6);
-        let drained = |step: Micros| Signals {
-            queue: 1000,
-            ..signals(step * STEP, 0.6e6)
-        };
-        control.update(&drained(1));
-        let back = control.rate();
-        assert!((0.87e6..0.93e6).contains(&back), "{back}");
-        let mut second = |first| {
-            let before = control.rate();
-            for step in first..first + 10 {
-                control.update(&Signals {
-                    acknowledged: Some(0.9e6),
-                    ..drained(step)
-                });
-            }
-            control.rate() - before
-        };
-        let grown = second(2);
-        assert!((50e3..80e3).contains(&grown), "{grown} below what it took");
-        let grown = second(12);
-        assert!((40e3..60e3).contains(&grown), "{grown} near it");
-    }
-
-    #[test]
-    fn a_queue_that_does_not_react_is_not_ours() {
-        let mut control = RateControl::new(1e6);
-        let standing = |now| Signals {
-            queue: 120_000,
-            ..signals(now, 1e6)
-        };
-        assert_eq!(control.update(&standing(0)), Step::Decreased);
-        assert_eq!(control.update(&standing(500_000)), Step::Clear);
-        assert!(control.rate() < 0.95e6);
-        assert_eq!(control.update(&standing(1_100_000)), Step::Foreign);
-        assert_eq!(control.rate(), 1e6, "given back");
-        // From here on loss says what delay can not.
-        let loss = |now, lost| Signals {
-            lost,
-            ..signals(now, 1e6)
-        };
-        assert_eq!(control.update(&loss(2_200_000, 0.01)), Step::Clear);
-        assert_eq!(control.update(&loss(2_300_000, 0.03)), Step::Decreased);
-        assert_eq!(
-            control.update(&loss(1_600_000, 0.03)),
-            Step::Clear,
-            "at once"
-        );
-        assert_eq!(
-            control.update(&loss(20_000_000, 0.03)),
-            Step::Clear,
-            "later"
-        );
-    }
-
-    #[test]
-    fn a_queue_that_gets_shorter_is_ours() {
-        let mut control = RateControl::new(1e6);
-        let mut lengths = Vec::new();
-        for step in 0..30 {
-            let queue = 90_000 - 4_000 * step;
-            let signals = Signals {
-                queue: queue.max(0),
-                rise: -8_000,
-                ..signals(step * STEP, 1e6)
-            };
-            lengths.push(control.update(&signals));
-        }
-        assert!(!lengths.contains(&Step::Foreign), "{lengths:?}");
-    }
-
-    #[test]
-    fn loss_beside_a_queue_is_congestion() {
-        for (queue, lost, step) in [
-            (30_000, 0.03, Step::Decreased),
-            (30_000, 0.01, Step::Clear),
-            (10_000, 0.03, Step::Clear),
-        ] {
-            let mut control = RateControl::new(1e6);
-            let signals = Signals {
-                queue,
-                lost,
-                ..signals(0, 1e6)
-            };
-            assert_eq!(control.update(&signals), step, "{queue} {lost}");
-        }
-    }
-}
+#[path = "rate_tests.rs"]
+mod tests;

@@ -40,8 +40,8 @@ const SOUND_COUNTS: Micros = 10_000_000;
 /// Less than this share of the estimate is sent: the application limits itself.
 const LIMITED: f64 = 0.7;
 
-/// More than this share of the estimate arrives: media fills it.
-const FILLED: f64 = 0.8;
+/// More than this share of the estimate arrives, or is lost: media fills it.
+const FILLED: f64 = 0.84;
 
 /// Taken for the round trip until one is known, and the most that is believed.
 const DEFAULT_RTT: Micros = 200_000;
@@ -160,7 +160,8 @@ impl Transport {
             return; // nothing of it is news
         };
         self.control(now, newest, target);
-        if let Some(found) = self.prober.found(now) {
+        let congested = self.congested.filter(|_| self.known);
+        if let Some(found) = self.prober.found(now, congested) {
             self.take(found);
         }
         if pictures {
@@ -173,17 +174,18 @@ impl Transport {
         let estimate = self.estimate(carries).unwrap_or(super::MIN_RATE);
         let arriving = self.arrivals.over(ARRIVING).unwrap_or(0.0);
         let acknowledged = self.arrivals.over(ACKNOWLEDGED).unwrap_or(0.0);
+        let loss = self.loss.average();
         let situation = Situation {
             now,
             estimate,
             known: self.known,
-            filled: acknowledged >= FILLED * estimate,
+            filled: acknowledged >= FILLED * (1.0 - loss) * estimate,
             full: self.rate.full(),
             target,
             congested: self.congested,
             queue: self.queue.delay(),
             arriving,
-            loss: self.loss.average(),
+            loss,
             rtt: self.rtt.unwrap_or(DEFAULT_RTT),
         };
         self.prober.consider(log, &situation);

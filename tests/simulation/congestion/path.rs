@@ -29,6 +29,8 @@ pub struct Scenario {
     pub most: f64,
     /// A second flow joins at this second.
     pub second: Option<(u32, Rival)>,
+    /// Shares count from this many seconds after it.
+    pub settle: u32,
     /// The capacity steps up at this second: recovery is timed from here.
     pub recovers_from: Option<u32>,
 }
@@ -50,9 +52,6 @@ pub struct Figures {
 
 /// The start does not count.
 const WARM_UP: f64 = 5.0;
-
-/// A competing flow does not count before it has run for this long.
-const SETTLE: f64 = 15.0;
 
 const TICK: Duration = Duration::from_millis(1);
 
@@ -142,7 +141,7 @@ pub fn run(
         .map(|flow| delivered((WARM_UP * 10.0) as usize, last, flow))
         .sum();
     let fairness = scenario.second.map(|(at, _)| {
-        let from = ((f64::from(at) + SETTLE) * 10.0) as usize;
+        let from = (at + scenario.settle) as usize * 10;
         let (one, two) = (delivered(from, last, 0), delivered(from, last, 1));
         one / (one + two)
     });

@@ -50,8 +50,23 @@ fn scenario(name: &'static str, path: fn(f64) -> Conditions) -> Scenario {
         path,
         most: 4.0 * MBIT,
         second: None,
+        settle: 15,
         recovers_from: None,
     }
+}
+
+/// Two flows of one kind, long after both have begun.
+pub fn equal_flows() -> [Scenario; 2] {
+    let long = |second, scenario| Scenario {
+        seconds: 240,
+        second: Some((second, Rival::Same)),
+        settle: 100,
+        ..scenario
+    };
+    [
+        long(0, scenario("rtt 100 ms", |_| path(steady(3.0), 50))),
+        long(20, scenario("rtt 50 ms", |_| path(steady(3.0), 25))),
+    ]
 }
 
 pub fn all() -> Vec<Scenario> {
