@@ -135,6 +135,9 @@ pub struct Summary {
     pub packets_per_second: Option<f64>,
     /// Viewers connected, percent, in the worst round.
     pub connected_percent: Option<f64>,
+    /// Tracks (a participant's sound or picture for one viewer) that came, percent, in the
+    /// worst round.
+    pub tracks_percent: Option<f64>,
 }
 
 /// All rounds.
@@ -187,6 +190,7 @@ const COLUMNS: &[Column] = &[
         number(s.rss_bytes_per_session.map(|b| b / 1000.0), 0)
     }),
     ("connected %", |s| number(s.connected_percent, 1)),
+    ("tracks %", |s| number(s.tracks_percent, 1)),
     ("rounds held", |s| {
         if s.name == FLOOR {
             return "–".to_owned();
@@ -248,6 +252,10 @@ impl PeersReport {
             connected_percent: reports
                 .iter()
                 .map(|r| r.figures.connected as f64 * 100.0 / r.figures.viewers.max(1) as f64)
+                .min_by(f64::total_cmp),
+            tracks_percent: reports
+                .iter()
+                .map(|r| r.figures.tracks.delivered_percent())
                 .min_by(f64::total_cmp),
         }
     }
