@@ -18,7 +18,7 @@ use crate::media::stamp::Stamp;
 use crate::media::{VideoCodec, audio, h264, starts_keyframe, vp8};
 use crate::scenario::types::{Feedback, Tracks};
 use crate::signal::answer;
-use crate::signal::negotiated::Negotiated;
+use crate::signal::negotiated::{Negotiated, sections};
 use crate::signal::offer::{Formats, OPUS_PT, RTX_PT, TRANSPORT_CC_EXTENSION, VIDEO_PT};
 use crate::sys::realtime_ns;
 use crate::wire::srtp::{Profile, Srtp};
@@ -136,6 +136,7 @@ fn parsers_take_anything() {
     let check = stun::binding_request([1; 12], "a:b", "password", (Role::Controlling, 1), true);
     let answer = "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=ice-ufrag:u\r\na=ice-pwd:p\r\n\
         a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01\r\n\
+        a=mid:0\r\na=ssrc-group:FID 1 2\r\na=ssrc:1 cname:x\r\na=ssrc:2 cname:x\r\n\
         a=rtcp-fb:96 transport-cc\r\na=rtpmap:97 rtx/90000\r\na=fingerprint:sha-256 00:01:FF\r\n\
         a=setup:passive\r\na=candidate:1 1 udp 5 10.0.0.1 7000 typ host\r\n";
     let aggregate = [24, 0, 2, 0x67, 1, 0, 1, 0x68, 0, 1, 0x65];
@@ -160,6 +161,7 @@ fn parsers_take_anything() {
         let text = String::from_utf8_lossy(&text);
         let _ = answer::parse(&text);
         let _ = Negotiated::of(&text);
+        let _ = sections(&text);
         let _ = starts_keyframe(VideoCodec::H264, &damaged(&mut rng, &aggregate));
         let _ = starts_keyframe(VideoCodec::Vp8, &damaged(&mut rng, &descriptor));
         let _ = Stamp::decode(&damaged(&mut rng, &stamp.encode()));
