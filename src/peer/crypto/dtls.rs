@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use dimpl::crypto::{CryptoProvider, aws_lc_rs};
 use dimpl::{Config, Dtls};
 use str0m::crypto::CryptoError;
 use str0m::crypto::dtls::{
@@ -11,6 +12,7 @@ use str0m::crypto::dtls::{
 };
 
 use super::keying;
+use super::signing::SharedKey;
 
 /// How many MTUs keep their configuration. A server uses one or two; beyond
 /// that a session builds its own, so that nothing grows without bound.
@@ -22,15 +24,28 @@ const MAX_CONFIGS: usize = 8;
 /// costs more than the handshake itself.
 pub(super) struct SharedConfigDtls {
     seed: Option<u64>,
+    provider: CryptoProvider,
     /// By MTU; `None` is the library's default. Locked once a connection.
     configs: Mutex<Vec<(Option<usize>, Arc<Config>)>>,
 }
 
 impl SharedConfigDtls {
-    pub(super) fn new(seed: Option<u64>, mtu: usize) -> Result<Self, DtlsImplError> {
-        let config = build(seed, Some(mtu))?;
+    /// `private_key` is the one that sessions will come with.
+    pub(super) fn new(
+        seed: Option<u64>,
+        mtu: usize,
+        private_key: &[u8],
+    ) -> Result<Self, DtlsImplError> {
+        let base = aws_lc_rs::default_provider();
+        let key = SharedKey::new(private_key, base.key_provider);
+        let provider = CryptoProvider {
+            key_provider: Box::leak(Box::new(key)),
+            ..base
+        };
+        let config = build(&provider, seed, Some(mtu))?;
         Ok(Self {
             seed,
+            provider,
             configs: Mutex::new(vec![(Some(mtu), config)]),
         })
     }
@@ -41,7 +56,7 @@ impl SharedConfigDtls {
         if let Some((_, config)) = configs.iter().find(|(m, _)| *m == mtu) {
             return Ok(Arc::clone(config));
         }
-        let config = build(self.seed, mtu)?;
+        let config = build(&self.provider, self.seed, mtu)?;
         if configs.len() < MAX_CONFIGS {
             configs.push((mtu, Arc::clone(&config)));
         }
@@ -49,10 +64,16 @@ impl SharedConfigDtls {
     }
 }
 
-fn build(seed: Option<u64>, mtu: Option<usize>) -> Result<Arc<Config>, DtlsImplError> {
+fn build(
+    provider: &CryptoProvider,
+    seed: Option<u64>,
+    mtu: Option<usize>,
+) -> Result<Arc<Config>, DtlsImplError> {
     // ICE has proved the peer's address before DTLS starts, which is what a
     // cookie would do again for one more round trip.
-    let mut builder = Config::builder().use_server_cookie(false);
+    let mut builder = Config::builder()
+        .with_crypto_provider(provider.clone())
+        .use_server_cookie(false);
     if let Some(mtu) = mtu {
         builder = builder.mtu(mtu);
     }

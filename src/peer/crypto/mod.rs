@@ -2,10 +2,10 @@
 //! configuration, and a tap on the keys that each DTLS handshake exports.
 //!
 //! str0m asks its crypto provider for a DTLS endpoint per session. The provider
-//! here differs from str0m's own in three ways: the DTLS configuration is
-//! validated once instead of once a session, exported SRTP keys can be taken by
-//! [`take_keying`] so that egress is ours, and AES-CM sessions keep their key
-//! schedule and HMAC state from packet to packet.
+//! here differs from str0m's own in four ways: the DTLS configuration is
+//! validated and our key is parsed once instead of once a session, exported SRTP
+//! keys can be taken by [`take_keying`] so that egress is ours, and AES-CM
+//! sessions keep their key schedule and HMAC state from packet to packet.
 //!
 //! Its DTLS takes ECDSA certificates only, as every browser brings. Peers not
 //! known to be such get a second DTLS stack, OpenSSL, with the same certificate
@@ -17,6 +17,7 @@ mod dtls;
 mod dtls_openssl;
 mod hmac;
 mod keying;
+mod signing;
 mod srtp;
 
 #[cfg(test)]
@@ -65,7 +66,7 @@ impl Crypto {
     /// Generates the certificate (ECDSA P-256) and validates the DTLS
     /// configuration, which takes about a millisecond.
     ///
-    /// Each call leaks two small providers, since str0m wants it for the life of
+    /// Each call leaks a few small providers, since str0m wants it for the life of
     /// the process: make one and clone it.
     pub fn new() -> Result<Self, SetupError> {
         Self::build(None)
@@ -95,7 +96,8 @@ impl Crypto {
                 .to_vec(),
         };
         // The MTU sessions use by default; others are added when first seen.
-        let dtls = dtls::SharedConfigDtls::new(seed, RtcConfig::new().mtu())
+        let mtu = RtcConfig::new().mtu();
+        let dtls = dtls::SharedConfigDtls::new(seed, mtu, &certificate.private_key)
             .map_err(|e| SetupError::Dtls(e.to_string()))?;
         let provider = CryptoProvider {
             srtp_provider: Box::leak(Box::new(srtp::CachedSrtp::new(base.srtp_provider))),

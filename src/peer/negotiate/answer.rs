@@ -3,8 +3,7 @@
 use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::candidate::{self, MAX_LOCAL};
-use super::error::NegotiateError;
+use super::candidate;
 use super::offer::{Accepted, Line, LineKind, MediaLine};
 use super::types::{
     AnswerContext, AnswerNames, Direction, Fingerprint, IceCredentials, LocalTransport,
@@ -14,15 +13,6 @@ use crate::units::MediaKind;
 
 /// The longest answer in bytes, all included: FFmpeg reads no more than 8 KiB.
 pub const MAX_ANSWER: usize = 8 * 1024 - 1;
-
-/// Sections beyond a picture, a sound and a data channel make the answer longer
-/// by this much each. Only viewers of rooms have them, and those are browsers.
-const FURTHER_SECTION: usize = 2_560;
-
-/// The longest answer to an offer of which so many media sections are accepted.
-fn limit(sections: usize) -> usize {
-    MAX_ANSWER + sections.saturating_sub(2) * FURTHER_SECTION
-}
 
 /// The largest data channel message we take, in bytes; the limit of str0m's
 /// SCTP association and of browsers.
@@ -197,10 +187,14 @@ fn write_c_line(out: &mut String, address: SocketAddr) {
 
 /// Upper-case hexadecimal pairs (RFC 8122 §5).
 pub(super) fn write_fingerprint(out: &mut String, fingerprint: &Fingerprint) {
-    let _ = write!(out, "a=fingerprint:{} ", fingerprint.algorithm);
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    out.push_str("a=fingerprint:");
+    out.push_str(&fingerprint.algorithm);
     for (index, byte) in fingerprint.bytes.iter().enumerate() {
-        let colon = if index == 0 { "" } else { ":" };
-        let _ = write!(out, "{colon}{byte:02X}");
+        out.push(if index == 0 { ' ' } else { ':' });
+        for digit in [byte >> 4, byte & 15] {
+            out.push(char::from(DIGITS[usize::from(digit)]));
+        }
     }
     out.push_str("\r\n");
 }
@@ -251,75 +245,5 @@ pub(super) fn write_stream(
             "a=ssrc:{ssrc} cname:{}\r\na=ssrc:{ssrc} msid:{stream} {track}\r\n",
             names.cname
         );
-    }
-}
-
-/// Makes the answer fit its [`limit`] whatever the transport will be, by leaving
-/// out the least wanted codecs of the section that takes the most room. Sections
-/// keep at least one codec.
-pub(super) fn fit(accepted: &mut Accepted) -> Result<(), NegotiateError> {
-    let limit = limit(accepted.negotiated.media.len());
-    let mut size = accepted.longest().len();
-    while size > limit {
-        let freed = accepted
-            .lines
-            .iter_mut()
-            .filter_map(|line| match &mut line.kind {
-                LineKind::Media(media) => Some(media),
-                _ => None,
-            })
-            .filter(|media| {
-                let section = accepted.negotiated.media.get(media.at);
-                section.is_some_and(|s| s.codecs.len() > 1)
-            })
-            .max_by_key(|media| media.payloads.iter().map(|p| p.size()).sum::<usize>())
-            .and_then(|media| {
-                let section = accepted.negotiated.media.get_mut(media.at)?;
-                let dropped = section.codecs.pop()?;
-                let before: usize = media.payloads.iter().map(|p| p.size()).sum();
-                media.payloads.retain(|p| p.serves != dropped.pt);
-                let after: usize = media.payloads.iter().map(|p| p.size()).sum();
-                Some(before - after)
-            })
-            .filter(|freed| *freed > 0)
-            .ok_or(NegotiateError::AnswerTooLong { limit })?;
-        size -= freed;
-    }
-    Ok(())
-}
-
-impl Accepted {
-    /// The answer with everything of the transport as long as it can be.
-    fn longest(&self) -> String {
-        let candidate = SocketAddr::from(([0xffff; 8], u16::MAX));
-        let context = AnswerContext {
-            fingerprint: Fingerprint {
-                algorithm: "sha-256".to_owned(),
-                bytes: vec![0; 32],
-            },
-            udp_candidates: vec![candidate; 1],
-            tcp_candidates: vec![candidate; MAX_LOCAL],
-        };
-        let ssrc = SignalledSsrc {
-            ssrc: u32::MAX,
-            rtx: Some(u32::MAX),
-        };
-        let local = LocalTransport {
-            ice: IceCredentials {
-                ufrag: "u".repeat(32),
-                pwd: "p".repeat(32),
-            },
-            ssrcs: vec![ssrc; self.negotiated.media.len()],
-        };
-        let long = "n".repeat(64);
-        self.answer(
-            &context,
-            &local,
-            &AnswerNames {
-                session_id: u64::MAX,
-                stream_id: &long,
-                cname: &long,
-            },
-        )
     }
 }

@@ -1,8 +1,6 @@
 //! Payload types of a section: which codecs both ends have, with their repair
 //! and redundancy payload types, and the answer's lines for them.
 
-use std::fmt::Write;
-
 use crate::codec::Codec;
 use crate::units::MediaKind;
 
@@ -267,10 +265,12 @@ fn payload(
     direction: Direction,
 ) -> Option<Payload> {
     let pt = offered.pt;
-    let mut lines = String::new();
-    let _ = write!(lines, "a=rtpmap:{pt} {}\r\n", offered.rtpmap);
+    let number = pt.to_string();
+    // Room for all lines of nearly every codec: an offer has dozens of these.
+    let mut lines = String::with_capacity(256);
+    write_line(&mut lines, "a=rtpmap:", &number, offered.rtpmap);
     let (serves, fmtp) = if let Some(codec) = codecs.iter().find(|c| c.pt == pt) {
-        write_feedback(&mut lines, pt, codec.feedback);
+        write_feedback(&mut lines, &number, codec.feedback);
         (pt, answered_fmtp(codec, direction))
     } else {
         let primary = codecs
@@ -279,12 +279,19 @@ fn payload(
         (primary.pt, offered.fmtp.clone())
     };
     if !fmtp.is_empty() {
-        let _ = write!(lines, "a=fmtp:{pt} {fmtp}\r\n");
+        write_line(&mut lines, "a=fmtp:", &number, &fmtp);
     }
     Some(Payload { pt, serves, lines })
 }
 
-pub(super) fn write_feedback(out: &mut String, pt: u8, feedback: Feedback) {
+/// A line about a payload type.
+fn write_line(out: &mut String, name: &str, pt: &str, value: &str) {
+    for part in [name, pt, " ", value, "\r\n"] {
+        out.push_str(part);
+    }
+}
+
+pub(super) fn write_feedback(out: &mut String, pt: &str, feedback: Feedback) {
     let all = [
         (feedback.remb, "goog-remb"),
         (feedback.transport_cc, "transport-cc"),
@@ -293,7 +300,7 @@ pub(super) fn write_feedback(out: &mut String, pt: u8, feedback: Feedback) {
         (feedback.pli, "nack pli"),
     ];
     for (_, name) in all.iter().filter(|(agreed, _)| *agreed) {
-        let _ = write!(out, "a=rtcp-fb:{pt} {name}\r\n");
+        write_line(out, "a=rtcp-fb:", pt, name);
     }
 }
 
@@ -313,11 +320,16 @@ pub(super) fn write_feedback(out: &mut String, pt: u8, feedback: Feedback) {
 /// - H.264 and H.265: `sprop-*` describe the offerer's own stream and may not
 ///   be in a one-way answer (RFC 6184 §8.2.2).
 fn answered_fmtp(codec: &NegotiatedCodec, direction: Direction) -> String {
-    let left_out = |name: &str| match codec.codec {
-        Codec::Opus => matches!(name, "maxplaybackrate" | "sprop-maxcapturerate"),
-        Codec::Vp8 | Codec::Vp9 => matches!(name, "max-fs" | "max-fr"),
-        Codec::H264 | Codec::H265 => name.starts_with("sprop-"),
-        _ => false,
+    let left_out = |name: &str| {
+        let is = |other: &str| name.eq_ignore_ascii_case(other);
+        match codec.codec {
+            Codec::Opus => is("maxplaybackrate") || is("sprop-maxcapturerate"),
+            Codec::Vp8 | Codec::Vp9 => is("max-fs") || is("max-fr"),
+            Codec::H264 | Codec::H265 => name
+                .get(..6)
+                .is_some_and(|start| start.eq_ignore_ascii_case("sprop-")),
+            _ => false,
+        }
     };
     let mut kept: Vec<&str> = codec
         .fmtp
@@ -326,7 +338,7 @@ fn answered_fmtp(codec: &NegotiatedCodec, direction: Direction) -> String {
         .filter(|p| !p.is_empty())
         .filter(|p| {
             let name = p.split('=').next().unwrap_or_default();
-            !left_out(name.trim().to_ascii_lowercase().as_str())
+            !left_out(name.trim())
         })
         .collect();
     if codec.codec == Codec::Opus

@@ -343,7 +343,7 @@ fn write_codec(out: &mut String, codec: &NegotiatedCodec) {
         .next()
         .unwrap_or_default();
     let _ = write!(out, "a=rtpmap:{pt} {rtpmap}\r\n");
-    codecs::write_feedback(out, pt, codec.feedback);
+    codecs::write_feedback(out, &pt.to_string(), codec.feedback);
     if !codec.fmtp.is_empty() {
         let _ = write!(out, "a=fmtp:{pt} {}\r\n", codec.fmtp);
     }

@@ -15,6 +15,7 @@ mod codecs;
 mod counter;
 mod error;
 mod extensions;
+mod fit;
 pub mod fragment;
 mod offer;
 mod simulcast;

@@ -5,10 +5,10 @@ use str0m::media::Mid;
 use crate::codec::Codec;
 use crate::units::MediaKind;
 
-use super::answer;
 use super::codecs::{self, Payload};
 use super::error::NegotiateError;
 use super::extensions::{self, AgreedExtension};
+use super::fit;
 use super::simulcast::{self, Layer};
 use super::syntax::{self, MAX_TOKEN, Section};
 use super::types::{DataSection, Direction, MediaSection, Negotiated, PeerKeys, Policy};
@@ -153,7 +153,7 @@ pub fn read_offer(
             .next()
             .is_some(),
     };
-    answer::fit(&mut accepted)?;
+    fit::fit(&mut accepted)?;
     Ok(accepted)
 }
 
