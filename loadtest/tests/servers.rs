@@ -105,10 +105,16 @@ fn a_ramp_stops_at_the_step_that_breaks_a_limit() {
 fn everyone_at_once_is_one_step() {
     let fake = Fake::start(Badness::default());
     let all = [SILENT, "load.viewers=8", "ramp.shape=at-once"];
-    let r = drive(&Plan::new(scenario(&all), &*fake.url));
+    let mut plan = Plan::new(scenario(&all), &*fake.url);
+    // The server is a part of this process.
+    plan.pid = Some(std::process::id());
+    let r = drive(&plan);
     assert_eq!((r.steps.len(), r.figures.connected), (1, 8), "{}", r.reason);
     assert_eq!(r.figures.connect_ms.count, 8);
     assert_eq!(r.figures.received_packets, 0);
+    let server = r.figures.server.unwrap();
+    let (joining, all) = (server.cpu_us_per_join, server.cpu_us_per_join_and_wait);
+    assert!(all > 10.0 && joining <= all, "{joining} of {all}");
 }
 
 /// Janus offers to viewers, controls ICE and chooses the payload types.

@@ -117,6 +117,8 @@ pub struct Summary {
     pub cpu_us_per_forwarded_packet: Option<Spread>,
     /// The same over the floor of the same round.
     pub ratio_to_floor: Option<Spread>,
+    /// CPU microseconds for each viewer that joined, where no media flows.
+    pub cpu_us_per_join: Option<Spread>,
     /// Packets lost, percent.
     pub loss_percent: Option<f64>,
     /// Median of the delay, milliseconds.
@@ -171,12 +173,21 @@ fn number(value: Option<f64>, digits: usize) -> String {
     value.map_or("–".to_owned(), |v| format!("{v:.digits$}"))
 }
 
+fn spread(s: &Summary, value: Option<Spread>, digits: usize) -> String {
+    match value {
+        Some(c) if s.measured > 1 => format!(
+            "{:.digits$} ({:.digits$}–{:.digits$})",
+            c.median, c.min, c.max
+        ),
+        other => number(other.map(|c| c.median), digits),
+    }
+}
+
 const COLUMNS: &[Column] = &[
-    ("CPU µs/packet", |s| match s.cpu_us_per_forwarded_packet {
-        Some(c) if s.measured > 1 => format!("{:.3} ({:.3}–{:.3})", c.median, c.min, c.max),
-        Some(c) => format!("{:.3}", c.median),
-        None => "–".to_owned(),
+    ("CPU µs/packet", |s| {
+        spread(s, s.cpu_us_per_forwarded_packet, 3)
     }),
+    ("CPU µs/join", |s| spread(s, s.cpu_us_per_join, 0)),
     ("× floor", |s| {
         number(s.ratio_to_floor.map(|r| r.median), 2)
     }),
@@ -239,6 +250,13 @@ impl PeersReport {
                 rounds.iter().filter_map(|r| r.cpu_us()).collect(),
             ),
             ratio_to_floor: Spread::of(rounds.iter().filter_map(ratio).collect()),
+            cpu_us_per_join: Spread::of(
+                reports
+                    .iter()
+                    .filter_map(|r| Some(r.figures.server.as_ref()?.cpu_us_per_join))
+                    .filter(|us| *us > 0.0)
+                    .collect(),
+            ),
             loss_percent: median(|r| Some(r.figures.loss_percent)),
             delay_p50_ms: median(|r| delay(r).then_some(r.figures.delay_ms.p50)),
             delay_p99_ms: median(|r| delay(r).then_some(r.figures.delay_ms.p99)),
@@ -270,11 +288,17 @@ impl PeersReport {
     /// The table as Markdown, which reads well as text, too.
     pub fn markdown(&self) -> String {
         let mut rows: Vec<Vec<String>> = vec![vec![format!("{} viewers", self.viewers)]];
-        rows[0].extend(COLUMNS.iter().map(|(heading, _)| (*heading).to_owned()));
-        for peer in &self.peers {
-            let mut row = vec![peer.name.clone()];
-            row.extend(COLUMNS.iter().map(|(_, entry)| entry(peer)));
-            rows.push(row);
+        rows.extend(self.peers.iter().map(|peer| vec![peer.name.clone()]));
+        for (heading, entry) in COLUMNS {
+            let entries: Vec<String> = self.peers.iter().map(entry).collect();
+            // What nobody has is no column.
+            if entries.iter().all(|e| e == "–") {
+                continue;
+            }
+            rows[0].push((*heading).to_owned());
+            for (row, entry) in rows[1..].iter_mut().zip(entries) {
+                row.push(entry);
+            }
         }
         let width = |column: usize| {
             let lengths = rows.iter().map(|r| r[column].chars().count());
@@ -372,10 +396,28 @@ pub(crate) mod tests {
         assert_eq!(lines.len(), 4, "{text}");
         assert!(lines[2].contains("3.000 (1.000–5.000)"), "{text}");
         assert!(lines[2].contains("2 of 4, 1 inconclusive"), "{text}");
-        assert!(
-            lines
-                .iter()
-                .all(|l| l.matches('|').count() == COLUMNS.len() + 2)
-        );
+        let columns = lines[0].matches('|').count();
+        assert!(lines.iter().all(|l| l.matches('|').count() == columns));
+        assert!(!text.contains("µs/join"), "nobody has that: {text}");
+    }
+
+    #[test]
+    fn what_a_join_costs_is_the_median_of_the_rounds_that_know() {
+        let round = |us: f64| {
+            let mut report = Report::default();
+            report.figures.server = Some(ServerReport {
+                cpu_us_per_join: us,
+                ..ServerReport::default()
+            });
+            Round::of(1, "weir", Ok(report))
+        };
+        let report = PeersReport {
+            rounds: vec![round(300.0), round(0.0), round(400.0)],
+            ..PeersReport::default()
+        }
+        .summed_up();
+        let text = report.markdown();
+        assert!(text.contains("| CPU µs/join"), "{text}");
+        assert!(text.contains("| 350 (300–400)"), "{text}");
     }
 }

@@ -136,6 +136,14 @@ const SERVER: &[Row] = &[
     ("CPU µs per forwarded packet", |f| {
         of(f, |s| format!("{:.3}", s.cpu_us_per_forwarded_packet))
     }),
+    ("CPU µs per join", |f| {
+        let us = f.server.as_ref()?.cpu_us_per_join;
+        (us > 0.0).then(|| format!("{us:.0}"))
+    }),
+    ("The same with who waited meanwhile", |f| {
+        let us = f.server.as_ref()?.cpu_us_per_join_and_wait;
+        (us > 0.0).then(|| format!("{us:.0}"))
+    }),
     ("Memory, MB", |f| {
         of(f, |s| format!("{:.1}", s.rss_bytes as f64 / 1e6))
     }),

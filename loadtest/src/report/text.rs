@@ -59,6 +59,13 @@ pub fn summary(r: &Report) -> String {
             server.waited_ms_per_second,
             server.foreign_cores + server.stolen_cores
         );
+        if server.cpu_us_per_join_and_wait > 0.0 {
+            let _ = writeln!(
+                s,
+                "  {:.0} us CPU per join, {:.0} with what waiting sessions used meanwhile",
+                server.cpu_us_per_join, server.cpu_us_per_join_and_wait
+            );
+        }
         let busiest = server.threads.iter().take(4);
         let busiest: Vec<String> = busiest
             .map(|t| match t.count {

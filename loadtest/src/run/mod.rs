@@ -317,6 +317,10 @@ impl State<'_> {
     ) -> Option<ServerReport> {
         let mut report = server::difference(self.idle.as_ref()?, before?, after?, stretch);
         report.foreign_cores_worst_second = self.worst_second;
+        if let Some(ramp) = &self.ramp {
+            (report.cpu_us_per_join, report.cpu_us_per_join_and_wait) =
+                ramp.us_per_join(report.cpu_cores, stretch.sessions);
+        }
         Some(report)
     }
 

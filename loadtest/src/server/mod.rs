@@ -19,6 +19,14 @@ pub struct ServerReport {
     pub cpu_cores: f64,
     /// CPU microseconds for each RTP packet that viewers received in this stretch.
     pub cpu_us_per_forwarded_packet: f64,
+    /// CPU microseconds for each viewer that joined, all of the process and the kernel's
+    /// part in it: HTTP, negotiation, the control plane, ICE, DTLS and keys, from before
+    /// the first POST until all are connected. What those who were there already cost
+    /// meanwhile is taken off, by what sessions cost in the measured seconds. 0 where
+    /// media flows, which would be in it.
+    pub cpu_us_per_join: f64,
+    /// The same with nothing taken off.
+    pub cpu_us_per_join_and_wait: f64,
     /// Resident memory at the end.
     pub rss_bytes: u64,
     /// Growth of it since before the first session, for each session.
@@ -120,6 +128,8 @@ pub fn difference(idle: &Usage, before: &Usage, after: &Usage, stretch: Stretch)
     ServerReport {
         cpu_cores: cores(total),
         cpu_us_per_forwarded_packet: per(total as f64 / 1000.0, stretch.packets),
+        cpu_us_per_join: 0.0,
+        cpu_us_per_join_and_wait: 0.0,
         rss_bytes: after.rss_bytes,
         rss_bytes_per_session: per(
             after.rss_bytes.saturating_sub(idle.rss_bytes) as f64,

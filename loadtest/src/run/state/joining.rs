@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-use super::{MOST_ADDRESSES, Session, State, TICK};
+use super::{MOST_ADDRESSES, Ramp, Session, State, TICK};
 use crate::engine::link::LinkSpec;
 use crate::engine::publisher::{self, NewPublisher};
 use crate::engine::receiver;
@@ -13,6 +13,7 @@ use crate::engine::viewer::{Behaviour, NewViewer};
 use crate::run::join::{self, Joined, Wanted};
 use crate::run::{RunError, abuse};
 use crate::scenario::types::{Shape, Tracks};
+use crate::server;
 use crate::signal::offer::Sending;
 
 impl State<'_> {
@@ -94,6 +95,7 @@ impl State<'_> {
     pub(in crate::run) async fn join_viewers(&mut self, size: u32) {
         self.doing = "joining";
         self.phase_end = None;
+        let mut ramp = Ramp::begin(self.server_cpu(), self.decoded() + self.publishing());
         let rate = match self.scenario.ramp.shape {
             Shape::AtOnce => f64::INFINITY,
             Shape::Linear | Shape::Steps => self.scenario.ramp.joins_per_second,
@@ -106,12 +108,23 @@ impl State<'_> {
                 self.post_viewer();
             }
             self.pass(TICK).await;
+            ramp.there(self.decoded() + self.publishing());
         }
         while self.wanted > size {
             self.leave();
             self.wanted -= 1;
         }
         self.await_joins().await;
+        let all = self.decoded() + self.publishing();
+        // Where media flows, its cost would be in there.
+        self.ramp = ramp
+            .end(self.server_cpu(), all)
+            .filter(|_| self.scenario.media.silent);
+    }
+
+    /// CPU nanoseconds that the server has used, when it runs here.
+    fn server_cpu(&self) -> Option<u64> {
+        server::cpu_ns(self.plan.pid?).ok()
     }
 
     /// Waits until each viewer is there or has failed.

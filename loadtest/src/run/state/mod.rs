@@ -1,6 +1,7 @@
 //! Who is there, and what the threads have told so far.
 
 mod joining;
+mod ramp;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -27,6 +28,7 @@ use crate::signal::janus::Janus;
 use crate::signal::negotiated::Medium;
 use crate::signal::{Api, Resource};
 use crate::sys;
+use ramp::Ramp;
 
 /// How often the run looks after timers of its own.
 const TICK: Duration = Duration::from_millis(20);
@@ -60,6 +62,8 @@ pub(super) struct State<'a> {
     pub(super) progress: Progress,
     /// Foreign and stolen cores in the worst second of this measurement.
     pub(super) worst_second: f64,
+    /// What the last ramp cost the server, where that is known.
+    pub(super) ramp: Option<Ramp>,
     /// Viewers that should be there now.
     pub(super) wanted: u32,
     scenario: Arc<Scenario>,
@@ -152,6 +156,7 @@ impl<'a> State<'a> {
             series: Vec::new(),
             progress: Progress::new(plan.progress),
             worst_second: 0.0,
+            ramp: None,
             phase_end: None,
             wanted: 0,
             scenario: Arc::new(s.clone()),
