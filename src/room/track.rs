@@ -385,6 +385,26 @@ mod tests {
     }
 
     #[test]
+    fn pictures_that_change_with_each_packet_rank_the_layers_ten_times_a_second_at_most() {
+        let mut track = track(&["l", "h"]);
+        let first = keyframe_sized(0, 0, (640, 360));
+        let start = first.arrival;
+        track.ingest(0, first);
+        track.ingest(1, keyframe_sized(0, 0, (1280, 720)));
+        let mut ranked = 0;
+        for n in 1..=2000u64 {
+            // 2000 packets in two seconds; no two that are ranked after another alike.
+            let size = (640 + (n % 7) as u16 * 200, 360 + (n % 7) as u16 * 100);
+            let mut picture = keyframe_sized(n, n as u32 * 90, size);
+            picture.arrival = start + Duration::from_millis(n);
+            let before = track.ladder.changes();
+            track.ingest(0, picture);
+            ranked += u32::from(track.ladder.changes() != before);
+        }
+        assert!((15..=20).contains(&ranked), "{ranked} times");
+    }
+
+    #[test]
     fn packets_settle_into_their_encodings_ring() {
         let mut track = track(&[]);
         track.ingest(0, packet(5, 0));

@@ -265,6 +265,8 @@ impl Slot {
         let Some(mut behind) = self.behind else {
             return Step::Live;
         };
+        #[cfg(test)]
+        super::slot::doom::strike(self.ssrcs.ssrc, super::slot::doom::Doing::Advance);
         let Some(encoding) = track.encodings.get(usize::from(behind.encoding)) else {
             self.behind = None;
             return Step::Ended;

@@ -24,6 +24,8 @@ use crate::units::{MediaKind, ParticipantId};
 
 mod aim;
 mod cut;
+#[cfg(test)]
+pub(crate) mod doom;
 mod resend;
 
 /// Packets that a RED packet may repeat: browsers repeat one or two.
@@ -296,6 +298,8 @@ impl Slot {
         encoding: u8,
         packet: &Packet,
     ) -> Forwarded {
+        #[cfg(test)]
+        doom::strike(self.ssrcs.ssrc, doom::Doing::Forward);
         let source = SourceId {
             epoch: track.epoch,
             encoding,

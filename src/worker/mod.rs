@@ -25,6 +25,11 @@ pub mod timers;
 mod totals;
 mod viewing;
 
+#[cfg(test)]
+mod guard_tests;
+#[cfg(test)]
+mod rooms_tests;
+
 pub use self::core::{Core, CoreConfig, Flush, Held, Input, Outputs};
 pub use junction::{Seat, junction};
 pub use thread::{CommandSender, Sockets, WorkerHandle, exit_process, spawn};

@@ -16,7 +16,7 @@ use weir::units::{ParticipantId, RequestId, RoomId, SessionKey, WorkerId};
 use weir::worker::clock::WallClock;
 use weir::worker::{Core, CoreConfig, Input};
 
-use crate::peer::{Peer, Profiles};
+use super::peer::{Peer, Profiles};
 
 const PUBLISHER: &str = include_str!("../fixtures/offers/chromium-h264.sdp");
 const VIEWER: &str = include_str!("../fixtures/offers/chromium-recvonly.sdp");

@@ -21,6 +21,8 @@ const SWITCH_POINT_WITHIN: Duration = Duration::from_secs(1);
 impl Slot {
     /// Takes note of the track's publisher, and asks for what the slot can use of it.
     pub fn request(&mut self, track: &Track, now: Instant) -> Request {
+        #[cfg(test)]
+        super::doom::strike(self.ssrcs.ssrc, super::doom::Doing::Aim);
         if self.formats_epoch != Some(track.epoch) {
             self.formats_epoch = Some(track.epoch);
             // Packets have gone with their publisher.
