@@ -107,6 +107,7 @@ async fn attempt(
         } else {
             scenario.viewer.feedback.transport_cc()
         },
+        every_codec: wanted.sending.is_none() && scenario.viewer.every_codec,
     };
     let posted_ns = sys::realtime_ns();
     let ((mut remote, formats, negotiated, sections), resource) = match api {

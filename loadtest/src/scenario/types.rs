@@ -134,6 +134,9 @@ pub struct ViewerKind {
     pub nack: bool,
     /// Offer retransmissions on a stream of their own.
     pub rtx: bool,
+    /// Offer whatever else Chromium does behind the codecs that are used, so that an
+    /// offer is as much to read.
+    pub every_codec: bool,
     /// What they tell of the bandwidth.
     pub feedback: Feedback,
     /// Every how many viewers one has the bad link below; 0 for none. The link is
@@ -379,6 +382,7 @@ impl Default for ViewerKind {
             full_check_every: 10,
             nack: true,
             rtx: true,
+            every_codec: false,
             feedback: Feedback::Auto,
             bad_link_every: 0,
             link_loss_percent: 0.0,

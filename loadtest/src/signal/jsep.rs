@@ -229,6 +229,7 @@ mod tests {
             sending: None,
             rtx,
             transport_cc: false,
+            every_codec: false,
         }
     }
 

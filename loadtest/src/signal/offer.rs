@@ -71,7 +71,75 @@ pub struct Offer<'a> {
     pub rtx: bool,
     /// Offer transport-wide feedback.
     pub transport_cc: bool,
+    /// Offer whatever else Chromium does behind the codecs that are used, so that it is
+    /// as much to read.
+    pub every_codec: bool,
 }
+
+/// What Chromium's viewers offer besides: payload types, of retransmissions too,
+/// encoding and parameters.
+const MORE_VIDEO: &[(u8, u8, &str, &str)] = &[
+    (108, 109, "VP8", ""),
+    (98, 99, "VP9", "profile-id=0"),
+    (100, 101, "VP9", "profile-id=2"),
+    (35, 36, "VP9", "profile-id=1"),
+    (37, 38, "VP9", "profile-id=3"),
+    (
+        102,
+        103,
+        "H264",
+        "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42001f",
+    ),
+    (
+        104,
+        107,
+        "H264",
+        "level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=42001f",
+    ),
+    (
+        114,
+        115,
+        "H264",
+        "level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=42e01f",
+    ),
+    (
+        116,
+        117,
+        "H264",
+        "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=4d001f",
+    ),
+    (
+        39,
+        40,
+        "H264",
+        "level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=4d001f",
+    ),
+    (
+        41,
+        42,
+        "H264",
+        "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=f4001f",
+    ),
+    (
+        43,
+        44,
+        "H264",
+        "level-asymmetry-allowed=1;packetization-mode=0;profile-level-id=f4001f",
+    ),
+    (45, 46, "AV1", "level-idx=5;profile=0;tier=0"),
+    (47, 48, "AV1", "level-idx=5;profile=1;tier=0"),
+];
+
+/// The same of sound.
+const MORE_AUDIO: &[(u8, &str, &str)] = &[
+    (63, "red/48000/2", "111/111"),
+    (9, "G722/8000", ""),
+    (0, "PCMU/8000", ""),
+    (8, "PCMA/8000", ""),
+    (13, "CN/8000", ""),
+    (110, "telephone-event/48000", ""),
+    (126, "telephone-event/8000", ""),
+];
 
 /// The streams a publisher announces.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,13 +177,22 @@ impl Offer<'_> {
         let _ = write!(s, "a=group:BUNDLE {}\r\n", mids.join(" "));
         s.push_str("a=msid-semantic: WMS *\r\n");
         for mid in &audio {
-            let _ = write!(s, "m=audio 9 UDP/TLS/RTP/SAVPF {OPUS_PT}\r\n");
+            let _ = write!(s, "m=audio 9 UDP/TLS/RTP/SAVPF {OPUS_PT}");
+            let more = if self.every_codec { MORE_AUDIO } else { &[] };
+            for (pt, ..) in more {
+                let _ = write!(s, " {pt}");
+            }
+            s.push_str("\r\n");
             self.common(&mut s, mid, "audio");
             let _ = write!(
                 s,
                 "a=rtpmap:{OPUS_PT} opus/48000/2\r\na=fmtp:{OPUS_PT} minptime=10;useinbandfec=1\r\n"
             );
             self.transport_feedback(&mut s, OPUS_PT);
+            for &(pt, encoding, parameters) in more {
+                let _ = write!(s, "a=rtpmap:{pt} {encoding}\r\n");
+                parameters_line(&mut s, pt, parameters);
+            }
             if let Some(sending) = self.sending {
                 ssrc_lines(&mut s, sending.audio_ssrc, "audio");
             }
@@ -125,6 +202,10 @@ impl Offer<'_> {
             let _ = write!(s, "m=video 9 UDP/TLS/RTP/SAVPF {VIDEO_PT}");
             if rtx {
                 let _ = write!(s, " {RTX_PT}");
+            }
+            let more = if self.every_codec { MORE_VIDEO } else { &[] };
+            for (pt, rtx, ..) in more {
+                let _ = write!(s, " {pt} {rtx}");
             }
             s.push_str("\r\n");
             self.common(&mut s, mid, "video");
@@ -137,15 +218,18 @@ impl Offer<'_> {
                     "a=fmtp:{VIDEO_PT} level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f\r\n"
                 );
             }
-            for feedback in ["goog-remb", "ccm fir", "nack", "nack pli"] {
-                let _ = write!(s, "a=rtcp-fb:{VIDEO_PT} {feedback}\r\n");
-            }
-            self.transport_feedback(&mut s, VIDEO_PT);
+            self.video_feedback(&mut s, VIDEO_PT);
             if rtx {
                 let _ = write!(
                     s,
                     "a=rtpmap:{RTX_PT} rtx/90000\r\na=fmtp:{RTX_PT} apt={VIDEO_PT}\r\n"
                 );
+            }
+            for &(pt, rtx, encoding, parameters) in more {
+                let _ = write!(s, "a=rtpmap:{pt} {encoding}/90000\r\n");
+                self.video_feedback(&mut s, pt);
+                parameters_line(&mut s, pt, parameters);
+                let _ = write!(s, "a=rtpmap:{rtx} rtx/90000\r\na=fmtp:{rtx} apt={pt}\r\n");
             }
             if let Some(sending) = self.sending {
                 if sending.rids.is_empty() {
@@ -167,6 +251,13 @@ impl Offer<'_> {
             }
         }
         s
+    }
+
+    fn video_feedback(&self, s: &mut String, payload_type: u8) {
+        for feedback in ["goog-remb", "ccm fir", "nack", "nack pli"] {
+            let _ = write!(s, "a=rtcp-fb:{payload_type} {feedback}\r\n");
+        }
+        self.transport_feedback(s, payload_type);
     }
 
     fn transport_feedback(&self, s: &mut String, payload_type: u8) {
@@ -218,6 +309,12 @@ impl Offer<'_> {
     }
 }
 
+fn parameters_line(s: &mut String, payload_type: u8, parameters: &str) {
+    if !parameters.is_empty() {
+        let _ = write!(s, "a=fmtp:{payload_type} {parameters}\r\n");
+    }
+}
+
 fn ssrc_lines(s: &mut String, ssrc: u32, track: &str) {
     let _ = write!(
         s,
@@ -250,7 +347,12 @@ mod tests {
         let fingerprint = crate::wire::transport::local_fingerprint().unwrap();
         for codec in [VideoCodec::H264, VideoCodec::Vp8] {
             for sending in [None, Some(&one), Some(&three)] {
-                for (rtx, transport_cc) in [(false, false), (true, true), (true, false)] {
+                let variants = [
+                    (false, false, false),
+                    (true, true, false),
+                    (true, false, true),
+                ];
+                for (rtx, transport_cc, every_codec) in variants {
                     let offer = Offer {
                         credentials: &credentials,
                         fingerprint,
@@ -260,6 +362,7 @@ mod tests {
                         sending,
                         rtx,
                         transport_cc,
+                        every_codec,
                     };
                     let mut rtc = str0m::Rtc::builder().build(std::time::Instant::now());
                     rtc.add_local_candidate(
@@ -273,7 +376,10 @@ mod tests {
                     assert_eq!(remote.candidates, ["127.0.0.1:6000".parse().unwrap()]);
                     assert_eq!(remote.fingerprint.len(), 32);
                     let taken = Negotiated::of(&answer.to_sdp_string());
-                    assert_eq!(taken.rtx, rtx, "{text}");
+                    // Of many codecs the engine may take another.
+                    assert!(every_codec || taken.rtx == rtx, "{text}");
+                    let more = answer.to_sdp_string().contains(" VP9/90000");
+                    assert_eq!(more, every_codec, "{text}");
                     assert_eq!(taken.video_transport_cc, transport_cc, "{text}");
                     let sections = crate::signal::negotiated::sections(&answer.to_sdp_string());
                     let mids: Vec<_> = sections.iter().map(|s| (s.medium, &*s.mid)).collect();
