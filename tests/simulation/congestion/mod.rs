@@ -32,7 +32,7 @@ const RECOVERY: f64 = 1.5;
 /// Two flows share fairly within these: in the mean, and in the long run with each
 /// seed.
 const FAIR: RangeInclusive<f64> = 0.35..=0.65;
-const FAIR_EACH: RangeInclusive<f64> = 0.38..=0.62;
+const FAIR_EACH: RangeInclusive<f64> = 0.39..=0.61;
 
 /// What may be worse than with str0m: the table's last digits, which differ from seed
 /// to seed, and by how much a share is off a half.

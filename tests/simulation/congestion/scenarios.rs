@@ -55,17 +55,28 @@ fn scenario(name: &'static str, path: fn(f64) -> Conditions) -> Scenario {
     }
 }
 
-/// Two flows of one kind, long after both have begun.
+/// Two flows of one kind, long enough after both have begun: one that joins a full path
+/// needs longer.
 pub fn equal_flows() -> [Scenario; 2] {
-    let long = |second, scenario| Scenario {
-        seconds: 240,
+    let long = |seconds, second, settle, scenario| Scenario {
+        seconds,
         second: Some((second, Rival::Same)),
-        settle: 100,
+        settle,
         ..scenario
     };
     [
-        long(0, scenario("rtt 100 ms", |_| path(steady(3.0), 50))),
-        long(20, scenario("rtt 50 ms", |_| path(steady(3.0), 25))),
+        long(
+            160,
+            0,
+            60,
+            scenario("from the start", |_| path(steady(3.0), 50)),
+        ),
+        long(
+            240,
+            20,
+            100,
+            scenario("a joiner", |_| path(steady(3.0), 25)),
+        ),
     ]
 }
 
