@@ -11,7 +11,7 @@ use super::mailbox::Inbox;
 use super::viewer::{NewViewer, Viewer, use_streams};
 use super::{Event, REPORT_INTERVAL, Shared};
 use crate::measure::window::Window;
-use crate::sys::{Epoll, RECV_BATCH, RecvBatch, realtime_ns, sharp_timers, thread_cpu_ns};
+use crate::sys::{Epoll, Looked, RECV_BATCH, RecvBatch, realtime_ns, sharp_timers, thread_cpu_ns};
 
 const BELL: u64 = u64::MAX;
 
@@ -34,7 +34,10 @@ pub enum Command {
 pub struct Thread {
     shared: Shared,
     inbox: Inbox<Command>,
+    /// The inbox, and the viewers' sockets where each datagram wakes the thread.
     epoll: Epoll,
+    /// The viewers' sockets where the thread looks at them instead.
+    looked: Looked,
     viewers: HashMap<u64, Viewer>,
     timers: BinaryHeap<Reverse<(Instant, u64)>>,
     receive: RecvBatch,
@@ -60,6 +63,7 @@ impl Thread {
             shared,
             inbox,
             epoll,
+            looked: Looked::default(),
             viewers: HashMap::new(),
             timers: BinaryHeap::new(),
             receive: RecvBatch::new(gro),
@@ -84,11 +88,10 @@ impl Thread {
                 .peek()
                 .map_or(next_report, |Reverse((at, _))| (*at).min(next_report));
             let mut wait = wake.saturating_duration_since(now);
-            if !self.rest.is_zero() && ready.len() < Epoll::MOST {
-                std::thread::sleep(self.rest.min(wait));
-                wait = Duration::ZERO;
+            if !self.rest.is_zero() {
+                wait = wait.min(self.rest);
             }
-            if self.epoll.wait(wait, &mut ready).is_err() {
+            if self.epoll.wait(wait, &mut ready).is_err() || self.looked.look(&mut ready).is_err() {
                 break;
             }
             for token in ready.iter().copied() {
@@ -116,6 +119,7 @@ impl Thread {
                 Command::Remove(id) => {
                     if let Some(mut viewer) = self.viewers.remove(&id) {
                         viewer.settle(realtime_ns(), false, &mut self.window);
+                        self.looked.forget(viewer.peer.socket.as_raw_fd());
                         viewer.peer.close();
                     }
                 }
@@ -148,7 +152,9 @@ impl Thread {
         let now = Instant::now();
         let id = new.seed.id;
         let viewer = Viewer::new(new, now);
-        if let Err(e) = self.epoll.add(&viewer.peer.socket, id) {
+        if !self.rest.is_zero() {
+            self.looked.add(&viewer.peer.socket, id);
+        } else if let Err(e) = self.epoll.add(&viewer.peer.socket, id) {
             let _ = self.shared.events.send(Event::Ended(id, e.to_string()));
             return;
         }
@@ -159,6 +165,7 @@ impl Thread {
     fn end(&mut self, id: u64, why: String) {
         if let Some(mut viewer) = self.viewers.remove(&id) {
             viewer.settle(realtime_ns(), false, &mut self.window);
+            self.looked.forget(viewer.peer.socket.as_raw_fd());
             self.window.ended += 1;
             let _ = self.shared.events.send(Event::Ended(id, why));
         }
@@ -190,9 +197,10 @@ impl Thread {
         };
         let fd = viewer.peer.socket.as_raw_fd();
         if viewer.deaf() {
-            // The socket stays open and fills up, which is the point; epoll must
-            // not spin on it.
+            // The socket stays open and fills up, which is the point; nobody must
+            // spin on it.
             self.epoll.forget(fd);
+            self.looked.forget(fd);
             return;
         }
         let now = Instant::now();

@@ -412,7 +412,7 @@ impl Default for Generator {
         Self {
             receive_threads: 1,
             gro: false,
-            rest_us: 0,
+            rest_us: 500,
             socket_buffer: 1 << 20,
             pin: true,
         }

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 mod batch;
+mod look;
 
 use std::io;
 use std::mem::{size_of, zeroed};
@@ -12,6 +13,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 pub use batch::{RECV_BATCH, Received, RecvBatch, SendBatch};
+pub use look::Looked;
 
 fn check(rc: libc::c_int) -> io::Result<libc::c_int> {
     if rc < 0 {
