@@ -15,6 +15,7 @@ use super::reception::Reception;
 use super::select::{Layers, Selection, Verdict};
 use crate::codec::{Cell, Codec, PictureIds};
 use crate::control::messages::LayerWish;
+use crate::net::prefetch::prefetch;
 use crate::peer::egress::{Egress, Outlet, Patch, SendError, Unchanged};
 use crate::peer::header::{OutgoingHeader, OutgoingIds, PassedExtensions};
 use crate::peer::negotiate::{MediaSection, NegotiatedCodec, SignalledSsrc};
@@ -286,6 +287,14 @@ impl Slot {
         self.fed = None;
         self.formats_epoch = None;
         self.chosen = None;
+    }
+
+    /// Begins to load what forwarding looks at outside of the slot.
+    #[inline]
+    pub fn prefetch(&self) {
+        if let Some(format) = self.formats.first() {
+            prefetch(format);
+        }
     }
 
     /// Sends a packet of the slot's track on, when it is of the source that flows.

@@ -183,7 +183,7 @@ pub struct Core {
     pub(super) subscription: u32,
     pub(super) plain_stun: StunLimiter,
     /// Viewers whose feedback was announced last, the newest first.
-    pub(super) coming: [Option<u32>; 2],
+    pub(super) coming: [Option<u32>; 3],
     /// Packets of the datagram in hand.
     pub(super) routed: Vec<Routed>,
     /// Its header extensions, until the engine has judged it.
@@ -223,7 +223,7 @@ impl Core {
             look_back: Vec::new(),
             subscription: 0,
             plain_stun: StunLimiter::new(config.clock.start()),
-            coming: [None; 2],
+            coming: [None; 3],
             routed: Vec::new(),
             passed: None,
             due: Vec::new(),

@@ -82,6 +82,11 @@ impl Core {
         }
     }
 
+    /// A track has something for the next turn.
+    pub fn has_media(&self) -> bool {
+        !self.busy.is_empty()
+    }
+
     /// A track has video for the next turn whose frame has not ended.
     pub fn is_mid_frame(&self) -> bool {
         self.busy.iter().any(|index| {
@@ -116,8 +121,8 @@ impl Core {
         let mut fed = SmallVec::<[u32; 4]>::new();
         let mut failed = SmallVec::<[u32; 1]>::new();
         for (number, subscriber) in subscribers.iter().enumerate() {
-            let ahead = |by: usize| subscribers.get(number + by);
-            fetch_ahead(&self.sessions, ahead(1), ahead(2));
+            let coming = subscribers.get(number + 1..).unwrap_or_default();
+            fetch_ahead(&self.sessions, coming);
             let Some(Session {
                 media: Media::Viewer(viewer),
                 transport,
@@ -245,25 +250,31 @@ impl Core {
     }
 }
 
-/// Viewers lie all over the memory, and each is looked at once a frame: the next
-/// one's slot and the session of the one behind it are loaded while this one is served.
+/// Viewers lie all over the memory, and each is looked at once a frame: what the next ones need is
+/// loaded while this one is served, in three steps, each of which reads what the one before it has loaded.
 #[inline]
-fn fetch_ahead(
-    sessions: &SessionTable<Session>,
-    next: Option<&Subscriber>,
-    second: Option<&Subscriber>,
-) {
-    if let Some(second) = second
-        && let Some(session) = sessions.get(second.session)
-    {
-        prefetch(&session.media);
-        prefetch(&session.transport.ice);
+fn fetch_ahead(sessions: &SessionTable<Session>, coming: &[Subscriber]) {
+    let viewer = |subscriber: &Subscriber| match &sessions.get(subscriber.session)?.media {
+        Media::Viewer(viewer) => Some(viewer),
+        Media::Publisher(_) => None,
+    };
+    if let Some(session) = coming.get(2).and_then(|third| sessions.get(third.session)) {
+        session.prefetch();
     }
-    if let Some(next) = next
-        && let Some(session) = sessions.get(next.session)
-        && let Media::Viewer(viewer) = &session.media
+    if let Some(second) = coming.get(1)
+        && let Some(viewer) = viewer(second)
+    {
+        if let Some(slot) = viewer.slots.get(usize::from(second.slot)) {
+            prefetch(slot);
+        }
+        if let Some(egress) = &viewer.egress {
+            egress.log.prefetch_next();
+        }
+    }
+    if let Some(next) = coming.first()
+        && let Some(viewer) = viewer(next)
         && let Some(slot) = viewer.slots.get(usize::from(next.slot))
     {
-        prefetch(slot);
+        slot.prefetch();
     }
 }

@@ -53,24 +53,36 @@ impl Core {
     }
 
     /// Begins to load what a viewer's feedback needs, which lies all over the memory: its
-    /// session when the datagram is the third from now, and what that leads to in two more steps.
+    /// session when the datagram is the fourth from now, and what that leads to in three more steps.
     pub(super) fn expect(&mut self, datagram: &Datagram<'_>) {
-        let [third, second] = self.coming;
-        if let Some(viewer) = second.and_then(|slot| self.sessions.get_mut(slot)?.viewer()) {
+        let [fourth, third, second] = self.coming;
+        let viewer = |slot: Option<u32>| match &self.sessions.get(slot?)?.media {
+            Media::Viewer(viewer) => Some(viewer),
+            Media::Publisher(_) => None,
+        };
+        if let Some(viewer) = viewer(second) {
+            viewer.congestion.prefetch_arrivals();
+        }
+        if let Some(viewer) = viewer(third) {
             viewer.congestion.prefetch();
         }
-        if let Some(viewer) = third.and_then(|slot| self.sessions.get_mut(slot)?.viewer()) {
+        if let Some(viewer) = viewer(fourth) {
             prefetch(&*viewer.congestion);
+            if let Some(egress) = &viewer.egress {
+                egress.log.prefetch_reported();
+            }
+            if let Some(slot) = viewer.slots.first() {
+                prefetch(slot);
+            }
         }
         let feedback = matches!(classify(datagram.bytes), Ok(Class::Rtcp));
         let slot = feedback
             .then(|| self.addresses.get(datagram.proto, datagram.remote))
             .flatten();
         if let Some(session) = slot.and_then(|slot| self.sessions.get(slot)) {
-            prefetch(&session.media);
-            prefetch(&session.transport.ice);
+            session.prefetch();
         }
-        self.coming = [slot, third];
+        self.coming = [slot, fourth, third];
     }
 
     fn stun(&mut self, now: Instant, datagram: &Datagram<'_>) {

@@ -1,9 +1,9 @@
 //! How much arrives: the rate of the bytes that receivers report, over their
 //! own time of arrival.
 
-use std::collections::VecDeque;
-
 use super::Micros;
+use super::ring::Ring;
+use crate::net::prefetch::prefetch;
 
 /// Points kept.
 const POINTS: usize = 160;
@@ -17,10 +17,11 @@ const CLOCK_JUMP: Micros = 3_000_000;
 /// See the module's description.
 #[derive(Debug, Default)]
 pub struct ArrivalRate {
-    /// When the last of so many bytes had arrived.
-    points: VecDeque<(Micros, u64)>,
+    /// When the last of so many bytes had arrived: the lower halves of both, of which only
+    /// differences count.
+    points: Ring<(u32, u32), POINTS>,
     newest: Micros,
-    bytes: u64,
+    bytes: u32,
 }
 
 impl ArrivalRate {
@@ -28,44 +29,53 @@ impl ArrivalRate {
     pub fn add(&mut self, arrival: Micros, size: u32) {
         if self.points.is_empty() || (arrival - self.newest).abs() > CLOCK_JUMP {
             self.points.clear();
-            self.points.push_back((arrival, 0));
+            self.points.push((arrival as u32, 0));
             self.newest = arrival;
             self.bytes = 0;
             return; // its own bytes came before the count began
         }
         // Overtaken packets count as if they had come with the newest.
         let arrival = arrival.max(self.newest);
-        if self
-            .points
-            .back()
-            .is_some_and(|(at, _)| arrival - at >= SPACING)
-        {
+        let spaced = |(at, _): (u32, u32)| since(at, arrival) >= SPACING;
+        if let Some(last) = self.points.newest().filter(|last| spaced(*last)) {
             // The state before this packet, at the last packet's arrival.
-            if self.points.back().is_some_and(|(at, _)| self.newest > *at) {
-                self.points.push_back((self.newest, self.bytes));
-            }
-            if self.points.len() > POINTS {
-                self.points.pop_front();
+            if since(last.0, self.newest) > 0 {
+                self.points.push((self.newest as u32, self.bytes));
             }
         }
         self.newest = arrival;
-        self.bytes += u64::from(size);
+        self.bytes = self.bytes.wrapping_add(size);
     }
 
     /// Bits per second over the newest `span` of arrivals or a little more;
     /// `None` while less than half of it is covered.
     pub fn over(&self, span: Micros) -> Option<f64> {
-        let enough = |at: &Micros| self.newest - at >= span;
-        let (at, bytes) = self
-            .points
-            .iter()
-            .rev()
-            .find(|(at, _)| enough(at))
-            .or(self.points.front())?;
-        let covered = self.newest - at;
-        (covered >= span / 2 && covered > 0)
-            .then(|| (self.bytes - bytes) as f64 * 8e6 / covered as f64)
+        let back = (0..self.points.len()).rev();
+        let (at, bytes) = back
+            .filter_map(|number| self.points.get(number))
+            .find(|(at, _)| since(*at, self.newest) >= span)
+            .or(self.points.get(0))?;
+        let covered = since(at, self.newest);
+        let arrived = self.bytes.wrapping_sub(bytes);
+        (covered >= span / 2 && covered > 0).then(|| f64::from(arrived) * 8e6 / covered as f64)
     }
+
+    /// Begins to load the newest points: those of half a second where frames come thirty times
+    /// a second.
+    pub fn prefetch(&self) {
+        const A_LINE: usize = 8;
+        for line in 0..4 {
+            let number = self.points.len().checked_sub(1 + line * A_LINE);
+            if let Some(point) = number.and_then(|number| self.points.place(number)) {
+                prefetch(point);
+            }
+        }
+    }
+}
+
+/// The time from `at` to `now`, which is no earlier.
+fn since(at: u32, now: Micros) -> Micros {
+    Micros::from((now as u32).wrapping_sub(at))
 }
 
 #[cfg(test)]

@@ -16,10 +16,12 @@ pub mod probe;
 pub mod queue;
 pub mod rate;
 pub mod reports;
+pub mod ring;
 pub mod sent;
 mod transport;
 pub mod trendline;
 
+use crate::net::prefetch::prefetch;
 use crate::peer::rtcp::Twcc;
 use crate::units::Bitrate;
 use reports::{Report, Reports};
@@ -78,10 +80,17 @@ impl Congestion {
         Some(Bitrate(rate.clamp(MIN_RATE, MAX_RATE) as u64))
     }
 
-    /// Begins to load what feedback will need.
+    /// Begins to load what transport-wide feedback will need.
     pub fn prefetch(&self) {
         if let Some(transport) = &self.transport {
-            crate::net::prefetch::prefetch(&**transport);
+            prefetch(&**transport);
+        }
+    }
+
+    /// And what that leads to, once it is there.
+    pub fn prefetch_arrivals(&self) {
+        if let Some(transport) = &self.transport {
+            transport.arrivals.prefetch();
         }
     }
 

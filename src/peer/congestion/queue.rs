@@ -1,9 +1,8 @@
 //! How long packets wait in a queue on the way: their one-way delay above the
 //! least one of late. Both clocks run on their own, so only differences count.
 
-use std::collections::VecDeque;
-
 use super::Micros;
+use super::ring::Ring;
 
 /// The least delay is looked for in this time and the one before; a route that
 /// became longer, or a drift between the clocks, is taken in after it.
@@ -19,15 +18,18 @@ const SAMPLES: usize = 8;
 /// A rise is one over this time.
 const RISE: Micros = 200_000;
 
+/// Values of the last [`RISE`], and one behind them.
+const PAST: usize = SAMPLES + 2;
+
 /// See the module's description.
 #[derive(Debug, Default)]
 pub struct QueueDelay {
     base: Option<Micros>,
     next_base: Option<Micros>,
     base_since: Micros,
-    newest: VecDeque<(Micros, Micros)>,
+    newest: Ring<(Micros, Micros), SAMPLES>,
     /// Queueing delay over the last [`RISE`], a few values.
-    past: VecDeque<(Micros, Micros)>,
+    past: Ring<(Micros, Micros), PAST>,
     now: Micros,
 }
 
@@ -41,30 +43,25 @@ impl QueueDelay {
         }
         self.base = self.base.map(|base| base.min(delay));
         self.next_base = Some(self.next_base.map_or(delay, |base| base.min(delay)));
-        self.newest.push_back((arrival, delay));
-        while self.newest.len() > SAMPLES
-            || self.newest.len() > 2
-                && self
-                    .newest
-                    .front()
-                    .is_some_and(|(at, _)| arrival - at > FILTER)
-        {
-            self.newest.pop_front();
+        self.newest.push((arrival, delay));
+        let old = |(at, _): (Micros, Micros)| arrival - at > FILTER;
+        while self.newest.len() > 2 && self.newest.get(0).is_some_and(old) {
+            self.newest.pop();
         }
-        let least = self.newest.iter().map(|(_, delay)| *delay).min();
+        let least = self.newest.iter().map(|(_, delay)| delay).min();
         self.now = match (least, self.base) {
             (Some(least), Some(base)) => (least - base).max(0),
             _ => 0,
         };
         if self
             .past
-            .back()
+            .newest()
             .is_none_or(|(at, _)| arrival - at >= RISE / SAMPLES as Micros)
         {
-            self.past.push_back((arrival, self.now));
+            self.past.push((arrival, self.now));
         }
         while self.past.len() > 2 && self.past.get(1).is_some_and(|(at, _)| arrival - at >= RISE) {
-            self.past.pop_front();
+            self.past.pop();
         }
     }
 
@@ -85,7 +82,7 @@ impl QueueDelay {
 
     /// What there is counts as the way's own length from here on.
     pub fn rebase(&mut self) {
-        let least = self.newest.iter().map(|(_, delay)| *delay).min();
+        let least = self.newest.iter().map(|(_, delay)| delay).min();
         self.base = least;
         self.next_base = least;
         self.now = 0;
@@ -94,7 +91,7 @@ impl QueueDelay {
 
     /// By how much it rose over the last fifth of a second; negative when it fell.
     pub fn rise(&self) -> Micros {
-        self.past.front().map_or(0, |(_, before)| self.now - before)
+        self.past.get(0).map_or(0, |(_, before)| self.now - before)
     }
 }
 

@@ -3,6 +3,7 @@
 //! reports on.
 
 use super::Micros;
+use crate::net::prefetch::prefetch;
 
 /// Packets a new log holds: a second of a 4 Mb/s stream, in 4 KiB.
 const INITIAL: usize = 512;
@@ -56,6 +57,8 @@ pub struct SentLog {
     entries: Vec<Entry>,
     /// The number that the next packet gets.
     next: u16,
+    /// The number behind the newest that was reported.
+    reported: u16,
     /// Bytes sent without a number since the last with one.
     unnumbered: u32,
     probe: u8,
@@ -72,6 +75,7 @@ impl SentLog {
         if self.entries.is_empty() {
             self.entries.resize(INITIAL, Entry::default());
             self.next = sequence;
+            self.reported = sequence;
         }
         // Numbers that were taken and not sent hold nothing.
         while self.next != sequence {
@@ -129,6 +133,10 @@ impl SentLog {
             return None;
         }
         let at = self.index(sequence);
+        let behind = sequence.wrapping_add(1);
+        if self.next.wrapping_sub(behind) < self.next.wrapping_sub(self.reported) {
+            self.reported = behind;
+        }
         let entry = &mut self.entries[at];
         let before = entry.state;
         entry.state = match (before, arrived) {
@@ -143,6 +151,30 @@ impl SentLog {
             probe: entry.probe,
             was_missing: before == State::Missing,
         })
+    }
+
+    /// Begins to load what the next packets' records are written to.
+    #[inline]
+    pub fn prefetch_next(&self) {
+        self.prefetch_from(self.next, 2);
+    }
+
+    /// Begins to load what the next feedback reports on.
+    #[inline]
+    pub fn prefetch_reported(&self) {
+        self.prefetch_from(self.reported, 3);
+    }
+
+    #[inline]
+    fn prefetch_from(&self, sequence: u16, lines: usize) {
+        const A_LINE: usize = 64 / size_of::<Entry>();
+        if self.entries.is_empty() {
+            return;
+        }
+        for line in 0..lines {
+            let sequence = sequence.wrapping_add((line * A_LINE) as u16);
+            prefetch(&self.entries[self.index(sequence)]);
+        }
     }
 
     /// Grows a log that is too small for what is sent. Called with feedback.

@@ -158,5 +158,5 @@ fn a_controller_is_small() {
         "{}",
         size_of::<Congestion>()
     );
-    assert!(size_of::<Transport>() <= 2048, "{}", size_of::<Transport>());
+    assert!(size_of::<Transport>() <= 3584, "{}", size_of::<Transport>());
 }

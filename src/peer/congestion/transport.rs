@@ -50,15 +50,14 @@ const MOST_RTT: Micros = 2_000_000;
 /// Steps of the reference time (24 bits of 64 ms).
 const REFERENCE_BITS: u32 = 24;
 
-/// See the module's description.
+/// See the module's description. In this order, so that what every feedback needs comes first.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Transport {
     groups: Groups,
-    trendline: Trendline,
     pub(super) queue: QueueDelay,
-    arrivals: ArrivalRate,
+    trendline: Trendline,
     rate: RateControl,
-    loss: LossControl,
     pub(super) prober: Prober,
     /// The reference time of the newest feedback: as sent, and unwrapped.
     reference: Option<(i32, i64)>,
@@ -74,6 +73,8 @@ pub(super) struct Transport {
     first: (u32, Micros, Micros),
     congested: Option<Micros>,
     rtt: Option<Micros>,
+    loss: LossControl,
+    pub(super) arrivals: ArrivalRate,
 }
 
 impl Default for Transport {

@@ -3,10 +3,9 @@
 //! (draft-ietf-rmcat-gcc-02 §5.3 to §5.4, with the trendline filter and the
 //! constants that libwebrtc publishes in place of the Kalman filter).
 
-use std::collections::VecDeque;
-
 use super::Micros;
 use super::groups::Delta;
+use super::ring::Ring;
 
 /// Groups that the line goes through.
 const WINDOW: usize = 20;
@@ -55,7 +54,7 @@ pub struct Trendline {
     first_arrival: Option<Micros>,
     accumulated: f64,
     smoothed: f64,
-    window: VecDeque<(f64, f64)>,
+    window: Ring<(f64, f64), WINDOW>,
     trend: f64,
     threshold: f64,
     adapted: Option<Micros>,
@@ -71,7 +70,7 @@ impl Default for Trendline {
             first_arrival: None,
             accumulated: 0.0,
             smoothed: 0.0,
-            window: VecDeque::with_capacity(WINDOW + 1),
+            window: Ring::default(),
             trend: 0.0,
             threshold: THRESHOLD,
             adapted: None,
@@ -90,10 +89,7 @@ impl Trendline {
         self.accumulated += delta.variation() as f64 / 1000.0;
         self.smoothed = SMOOTHING * self.smoothed + (1.0 - SMOOTHING) * self.accumulated;
         let at = (delta.arrival - first) as f64 / 1000.0;
-        self.window.push_back((at, self.smoothed));
-        if self.window.len() > WINDOW {
-            self.window.pop_front();
-        }
+        self.window.push((at, self.smoothed));
         let trend = if self.window.len() == WINDOW {
             slope(&self.window).unwrap_or(self.trend)
         } else {
@@ -154,14 +150,14 @@ impl Trendline {
 }
 
 /// The slope of the line of least squares.
-fn slope(points: &VecDeque<(f64, f64)>) -> Option<f64> {
+fn slope(points: &Ring<(f64, f64), WINDOW>) -> Option<f64> {
     let count = points.len() as f64;
     let (x, y) = points
         .iter()
         .fold((0.0, 0.0), |sum, p| (sum.0 + p.0, sum.1 + p.1));
     let (x, y) = (x / count, y / count);
     let (mut above, mut below) = (0.0, 0.0);
-    for point in points {
+    for point in points.iter() {
         above += (point.0 - x) * (point.1 - y);
         below += (point.0 - x) * (point.0 - x);
     }

@@ -1,5 +1,9 @@
 //! Opening what the peer sends.
 
+use std::fmt;
+
+use smallvec::{Array, SmallVec};
+
 use super::cipher::{Cipher, E_FLAG, PacketId};
 use super::kdf::{SessionKeys, Use};
 use super::replay::ReplayWindow;
@@ -35,8 +39,9 @@ pub struct OpenedRtp {
 pub struct SrtpReceiver {
     rtp: Cipher,
     rtcp: Cipher,
-    rtp_sources: Sources<RtpWindow>,
-    rtcp_sources: Sources<RtcpWindow>,
+    rtp_sources: Sources<[(u32, RtpWindow); 0]>,
+    /// A viewer reports under one SSRC: its window lies here.
+    rtcp_sources: Sources<[(u32, RtcpWindow); 1]>,
 }
 
 impl SrtpReceiver {
@@ -160,22 +165,27 @@ fn rtp_header_len(packet: &[u8]) -> Result<usize, SrtpError> {
 
 /// State per SSRC, bounded. The source used last is found at once; a session
 /// has few, so a scan finds the others.
-#[derive(Debug)]
-struct Sources<W> {
-    entries: Vec<(u32, W)>,
+struct Sources<A: Array> {
+    entries: SmallVec<A>,
     last: usize,
 }
 
-impl<W> Default for Sources<W> {
+impl<A: Array> fmt::Debug for Sources<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} sources", self.entries.len())
+    }
+}
+
+impl<A: Array> Default for Sources<A> {
     fn default() -> Self {
         Self {
-            entries: Vec::new(),
+            entries: SmallVec::new(),
             last: 0,
         }
     }
 }
 
-impl<W: Default> Sources<W> {
+impl<W: Default, A: Array<Item = (u32, W)>> Sources<A> {
     fn find(&mut self, ssrc: u32) -> Option<usize> {
         if self.entries.get(self.last).is_none_or(|e| e.0 != ssrc) {
             self.last = self.entries.iter().position(|e| e.0 == ssrc)?;
