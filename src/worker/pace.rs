@@ -1,14 +1,25 @@
-//! When a worker's turns begin: at once after a lull, else in slices.
+//! When a worker's turns begin: at once while it has little to do or after a lull, else in slices.
 //!
 //! A wake-up costs as much as forwarding some ten packets. A worker that is woken again and again
 //! therefore rests a little between turns: what came meanwhile is read by one system call and
 //! handled with warm caches, and what goes to one viewer lies side by side and leaves as one run.
+//! Rests add to media's delay, so they are as long as the worker is busy: with a few dozen viewers
+//! there are none. Where there is no media they are long.
 
 use std::time::{Duration, Instant};
 
-/// How far apart the turns of a busy worker begin at least. It is what slices add to the delay at
-/// most, half of it on average: less than the 5 ms in which browsers' own pacers send.
-pub(super) const SLICE: Duration = Duration::from_millis(2);
+/// How far apart the turns of a worker begin at least that is never idle. It is what slices add
+/// to the delay at most, half of it on average: less than the 5 ms in which browsers' own pacers send.
+const LONGEST: Duration = Duration::from_millis(2);
+
+/// A worker that is busy for this share of the time takes [`LONGEST`] slices.
+const FULLY_BUSY: f32 = 0.7;
+
+/// Shorter slices are not worth a timer.
+const SHORTEST: Duration = Duration::from_micros(150);
+
+/// How busy the worker is is measured over this time.
+const MEASURED: Duration = Duration::from_millis(100);
 
 /// After so long without anything to do, what comes is taken at once.
 const LULL: Duration = Duration::from_millis(3);
@@ -23,7 +34,14 @@ pub(super) struct Pace {
     /// The last turn.
     began: Instant,
     ended: Instant,
-    busy: bool,
+    /// It followed others closely.
+    dense: bool,
+    /// Since when turns are timed, and how long they took.
+    since: Instant,
+    busy: Duration,
+    /// Media came in this time.
+    media: bool,
+    slice: Duration,
 }
 
 impl Pace {
@@ -32,25 +50,48 @@ impl Pace {
         Self {
             began: now,
             ended: now,
-            busy: false,
+            dense: false,
+            since: now,
+            busy: Duration::ZERO,
+            media: false,
+            slice: Duration::ZERO,
         }
     }
 
     /// How long to rest before the next turn; `None` for not at all.
     pub(super) fn rest(&self, now: Instant) -> Option<Duration> {
-        let rest = (self.began + SLICE).checked_duration_since(now)?;
-        (self.busy && !rest.is_zero()).then_some(rest)
+        let rest = (self.began + self.slice).checked_duration_since(now)?;
+        (self.dense && !rest.is_zero()).then_some(rest)
     }
 
     /// There is something to do: a turn begins.
     pub(super) fn begin(&mut self, now: Instant) {
-        self.busy = now.saturating_duration_since(self.ended) < LULL;
+        self.dense = now.saturating_duration_since(self.ended) < LULL;
         self.began = now;
+    }
+
+    /// It has media to send, or not.
+    pub(super) fn carries(&mut self, media: bool) {
+        self.media |= media;
     }
 
     /// It ends.
     pub(super) fn end(&mut self, now: Instant) {
         self.ended = now;
+        self.busy += now.saturating_duration_since(self.began);
+        let measured = now.saturating_duration_since(self.since);
+        if measured >= MEASURED {
+            let share = self.busy.as_secs_f32() / measured.as_secs_f32();
+            let slice = LONGEST.mul_f32((share / FULLY_BUSY).clamp(0.0, 1.0));
+            self.slice = match slice {
+                _ if !self.media => LONGEST,
+                slice if slice < SHORTEST => Duration::ZERO,
+                slice => slice,
+            };
+            self.since = now;
+            self.busy = Duration::ZERO;
+            self.media = false;
+        }
     }
 }
 
@@ -62,33 +103,70 @@ mod tests {
         Duration::from_micros(n)
     }
 
+    /// Turns of `each`, for which something comes every `every`; the number of those in the second second.
+    fn turns(each: Duration, every: Duration, media: bool) -> u32 {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        let (mut now, mut turns) = (start, 0);
+        while now < start + Duration::from_secs(2) {
+            now += pace.rest(now).unwrap_or_default().max(every);
+            pace.begin(now);
+            turns += u32::from(now >= start + Duration::from_secs(1));
+            pace.carries(media);
+            now += each;
+            pace.end(now);
+        }
+        turns
+    }
+
+    #[test]
+    fn a_worker_with_little_to_do_takes_everything_at_once() {
+        let made = turns(micros(5), micros(500), true);
+        assert!(made.abs_diff(1_000_000 / 505) <= 1, "{made}");
+    }
+
+    #[test]
+    fn without_media_nothing_is_in_a_hurry() {
+        let made = turns(micros(5), micros(500), false);
+        assert!(made.abs_diff(500) <= 2, "{made}");
+    }
+
     #[test]
     fn what_follows_a_lull_is_taken_at_once() {
         let mut now = Instant::now();
         let mut pace = Pace::new(now);
-        for _ in 0..10 {
+        for _ in 0..100 {
             assert_eq!(pace.rest(now), None);
             now += LULL;
             pace.begin(now);
-            now += micros(100);
+            pace.carries(true);
+            now += LULL;
             pace.end(now);
         }
+        assert!(pace.slice > SHORTEST);
     }
 
     #[test]
-    fn the_turns_of_a_busy_worker_begin_a_slice_apart() {
+    fn the_busier_a_worker_the_longer_its_slices() {
+        // Where each turn's work waits for it, slices take their place in the end.
+        let rare = turns(micros(100), micros(200), true);
+        assert!((1100..3000).contains(&rare), "{rare}");
+        // Work that grows with what has come: half of the time.
         let start = Instant::now();
         let mut pace = Pace::new(start);
-        let (mut now, mut turns) = (start, 0);
-        // Something comes every 200 µs.
-        while now < start + SLICE * 50 {
-            now += pace.rest(now).unwrap_or_default().max(micros(200));
+        let (mut now, mut last, mut turns) = (start, start, 0);
+        while now < start + Duration::from_secs(2) {
+            now += pace.rest(now).unwrap_or_default().max(micros(50));
             pace.begin(now);
-            turns += 1;
-            now += micros(50);
+            turns += u32::from(now >= start + Duration::from_secs(1));
+            let came = now - last;
+            last = now;
+            pace.carries(true);
+            now += came / 2;
             pace.end(now);
         }
-        assert!((50..=52).contains(&turns), "{turns}");
+        let slice = LONGEST.mul_f32(0.5 / FULLY_BUSY);
+        assert!((600..=800).contains(&turns), "{turns} of about {slice:?}");
     }
 
     #[test]
@@ -96,12 +174,13 @@ mod tests {
         let start = Instant::now();
         let mut pace = Pace::new(start);
         pace.begin(start);
-        pace.end(start + SLICE * 3);
-        pace.begin(start + SLICE * 3);
-        assert_eq!(pace.rest(start + SLICE * 4), None);
-        assert_eq!(
-            pace.rest(start + SLICE * 3 + micros(500)),
-            Some(SLICE - micros(500))
-        );
+        pace.carries(true);
+        pace.end(start + MEASURED);
+        assert_eq!(pace.slice, LONGEST);
+        let next = start + MEASURED;
+        pace.begin(next);
+        pace.end(next + LONGEST);
+        assert_eq!(pace.rest(next + LONGEST), None);
+        assert_eq!(pace.rest(next + micros(500)), Some(LONGEST - micros(500)));
     }
 }

@@ -30,7 +30,7 @@ pub trait SansIo {
 
     /// A datagram or frame arrived.
     fn datagram(&mut self, now: Instant, datagram: Datagram<'_>);
-    /// This datagram is the third from now in the batch that is read: what it will need may
+    /// This datagram is the fourth from now in the batch that is read: what it will need may
     /// be loaded.
     fn expect(&mut self, datagram: &Datagram<'_>);
     /// A TCP connection is gone.
@@ -42,6 +42,8 @@ pub trait SansIo {
     /// A video frame has begun to arrive since the last turn and its end has not: it leaves
     /// better as a whole.
     fn is_mid_frame(&self) -> bool;
+    /// Media has come since the last turn.
+    fn has_media(&self) -> bool;
     /// Follows one or more inputs, or the passing of a deadline.
     fn turn(&mut self, now: Instant, flush: &mut dyn Flush);
     /// When `turn` wants to be called at the latest.
@@ -91,6 +93,10 @@ impl SansIo for Core {
 
     fn is_mid_frame(&self) -> bool {
         Self::is_mid_frame(self)
+    }
+
+    fn has_media(&self) -> bool {
+        Self::has_media(self)
     }
 
     fn turn(&mut self, now: Instant, flush: &mut dyn Flush) {

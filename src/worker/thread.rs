@@ -44,7 +44,7 @@ const EVENT_OUTBOX: usize = 4096;
 const RETRY: Duration = Duration::from_millis(2);
 
 /// How far ahead a core is told of the datagrams of a batch.
-const AHEAD: usize = 3;
+const AHEAD: usize = 4;
 
 /// Events of one wait.
 const POLL_EVENTS: usize = 256;
@@ -234,7 +234,10 @@ impl Network {
             self.counts
                 .drops
                 .add_many(DropReason::UnknownProtocol, unusable);
-            let mut ahead = self.batch.iter().skip(AHEAD);
+            let mut ahead = self.batch.iter();
+            for coming in ahead.by_ref().take(AHEAD) {
+                core.expect(&coming);
+            }
             for datagram in self.batch.iter() {
                 if let Some(coming) = ahead.next() {
                     core.expect(&coming);
@@ -338,6 +341,7 @@ impl<C: SansIo> Worker<C> {
             }
             self.network.serve_tcp(&mut self.core, &events, now);
             more = self.take_messages(now, stopping);
+            pace.carries(self.core.has_media());
             let network = &mut self.network;
             self.core
                 .turn(now, &mut |arena: &mut SendArena| network.flush(arena, now));
