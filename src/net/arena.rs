@@ -178,11 +178,20 @@ impl SendArena {
 
     /// The runs in the order of their first datagrams.
     pub fn runs(&self) -> impl ExactSizeIterator<Item = Run<'_>> {
-        self.runs.iter().map(|run| Run {
+        self.runs.iter().map(|run| self.whole(run))
+    }
+
+    /// One of them.
+    pub fn run(&self, number: usize) -> Option<Run<'_>> {
+        self.runs.get(number).map(|run| self.whole(run))
+    }
+
+    fn whole(&self, run: &Entry) -> Run<'_> {
+        Run {
             path: run.path,
             segment: run.segment,
             bytes: self.bytes.get(run.start..run.end).unwrap_or_default(),
-        })
+        }
     }
 
     /// Every datagram with its path, in order.

@@ -184,7 +184,7 @@ pub fn receive_many(
         count += 1;
     }
     let result = loop {
-        // SAFETY: the first `count` headers point to names, one-element slice lists, buffers and
+        // SAFETY: the first `count` headers point to names, lists of one or two slices, buffers and
         // control areas that are exclusively borrowed here, with their true lengths.
         let result = unsafe {
             libc::recvmmsg(
@@ -223,35 +223,35 @@ pub fn receive_many(
     Ok(result)
 }
 
-/// Hands messages to the kernel without waiting: `bytes[n]` to `names[n]` with `controls[n]`. How
-/// many it took, or the error of the first.
+/// Hands messages to the kernel without waiting: the pieces `bytes[n]`, as one, to `names[n]` with
+/// `controls[n]`. How many it took, or the error of the first.
 pub fn send_many<'a>(
     fd: BorrowedFd<'_>,
-    bytes: impl Iterator<Item = &'a [u8]>,
+    bytes: impl Iterator<Item = [&'a [u8]; 2]>,
     names: &[RawAddress],
     controls: &[Control],
 ) -> io::Result<usize> {
     let mut headers = [const { no_message() }; BATCH];
-    let mut slices = [libc::iovec {
+    let mut slices = [[libc::iovec {
         iov_base: std::ptr::null_mut(),
         iov_len: 0,
-    }; BATCH];
+    }; 2]; BATCH];
     let mut count = 0;
-    for ((((header, slice), bytes), name), control) in headers
+    for ((((header, slices), bytes), name), control) in headers
         .iter_mut()
         .zip(&mut slices)
         .zip(bytes)
         .zip(names)
         .zip(controls)
     {
-        *slice = libc::iovec {
-            iov_base: bytes.as_ptr().cast_mut().cast(),
-            iov_len: bytes.len(),
-        };
+        *slices = bytes.map(|piece| libc::iovec {
+            iov_base: piece.as_ptr().cast_mut().cast(),
+            iov_len: piece.len(),
+        });
         header.msg_hdr.msg_name = name.bytes.as_ptr().cast_mut().cast();
         header.msg_hdr.msg_namelen = name.len;
-        header.msg_hdr.msg_iov = slice;
-        header.msg_hdr.msg_iovlen = 1;
+        header.msg_hdr.msg_iov = slices.as_mut_ptr();
+        header.msg_hdr.msg_iovlen = 1 + usize::from(!bytes[1].is_empty());
         if control.len > 0 {
             header.msg_hdr.msg_control = control.bytes.as_ptr().cast_mut().cast();
             header.msg_hdr.msg_controllen = control.len as _;
@@ -259,7 +259,7 @@ pub fn send_many<'a>(
         count += 1;
     }
     loop {
-        // SAFETY: the first `count` headers point to names, one-element slice lists, buffers and
+        // SAFETY: the first `count` headers point to names, lists of one or two slices, buffers and
         // control areas that outlive the call; the kernel only reads them.
         let result = unsafe {
             libc::sendmmsg(

@@ -9,6 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::arena::SendArena;
 use super::batch::RecvBatch;
+use super::pairs::Pairs;
 use super::path::{Path, Proto};
 use super::sys::{self, BATCH, Control, RawAddress};
 
@@ -130,17 +131,23 @@ impl std::ops::AddAssign for SendReport {
     }
 }
 
-/// One message for the kernel: one datagram, or several of equal size.
+/// One message for the kernel: one datagram, or several of equal size, in up to two pieces.
 #[derive(Debug, Clone, Copy)]
 struct Message<'a> {
     path: Path,
     bytes: &'a [u8],
+    /// What follows them in the same message; only the last datagram of all may be shorter.
+    tail: &'a [u8],
     segment: usize,
 }
 
 impl Message<'_> {
+    fn len(&self) -> usize {
+        self.bytes.len() + self.tail.len()
+    }
+
     fn count(&self) -> u64 {
-        self.bytes.len().div_ceil(self.segment.max(1)) as u64
+        self.len().div_ceil(self.segment.max(1)) as u64
     }
 }
 
@@ -153,6 +160,7 @@ pub struct UdpPort {
     only_v6: bool,
     gro: bool,
     gso: bool,
+    pairs: Pairs,
     names: Box<[RawAddress]>,
     controls: Box<[Control]>,
 }
@@ -212,6 +220,7 @@ impl UdpPort {
             only_v6,
             gro,
             gso,
+            pairs: Pairs::default(),
             names: vec![RawAddress::default(); BATCH].into_boxed_slice(),
             controls: vec![Control::default(); BATCH].into_boxed_slice(),
         })
@@ -273,6 +282,12 @@ impl UdpPort {
     /// Sends all runs of the arena that this socket [carries](Self::carries), without
     /// queueing anything: what the kernel does not take is dropped and told.
     pub fn send(&mut self, arena: &SendArena) -> SendReport {
+        let mut pairs = std::mem::take(&mut self.pairs);
+        if self.gso {
+            pairs.search(arena);
+        } else {
+            pairs.clear();
+        }
         let mut sending = Sending {
             port: self,
             report: SendReport::default(),
@@ -286,11 +301,15 @@ impl UdpPort {
                 remote: sending.port.bound,
             },
             bytes: &[],
+            tail: &[],
             segment: 0,
         };
         let mut messages = [nothing; BATCH];
         let mut waiting = 0;
-        for run in arena.runs() {
+        for (number, run) in arena.runs().enumerate() {
+            let Some(tail) = pairs.tail(number, arena) else {
+                continue;
+            };
             if !sending.port.carries(&run.path) {
                 continue;
             }
@@ -298,6 +317,7 @@ impl UdpPort {
                 *place = Message {
                     path: run.path,
                     bytes: run.bytes,
+                    tail,
                     segment: run.segment,
                 };
                 waiting += 1;
@@ -308,7 +328,9 @@ impl UdpPort {
             }
         }
         sending.flush(messages.get(..waiting).unwrap_or_default());
-        sending.report
+        let report = sending.report;
+        self.pairs = pairs;
+        report
     }
 }
 
@@ -345,7 +367,7 @@ impl Sending<'_> {
                     let (sent, left) = rest.split_at(taken.clamp(1, rest.len()));
                     for message in sent {
                         self.report.datagrams += message.count();
-                        self.report.bytes += message.bytes.len() as u64;
+                        self.report.bytes += message.len() as u64;
                     }
                     rest = left;
                 }
@@ -362,9 +384,11 @@ impl Sending<'_> {
     fn flush_plain(&mut self, run: Message<'_>) {
         let mut messages = [run; BATCH];
         let mut waiting = 0;
-        for bytes in run.bytes.chunks(run.segment.max(1)) {
+        let size = run.segment.max(1);
+        for bytes in run.bytes.chunks(size).chain(run.tail.chunks(size)) {
             if let Some(place) = messages.get_mut(waiting) {
                 place.bytes = bytes;
+                place.tail = &[];
                 place.segment = bytes.len();
                 waiting += 1;
             }
@@ -407,7 +431,7 @@ impl Sending<'_> {
         self.report.syscalls += 1;
         sys::send_many(
             port.socket.as_fd(),
-            messages.iter().map(|message| message.bytes),
+            messages.iter().map(|message| [message.bytes, message.tail]),
             port.names.get(..count).unwrap_or_default(),
             port.controls.get(..count).unwrap_or_default(),
         )

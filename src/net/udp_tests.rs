@@ -95,6 +95,40 @@ fn wildcard_sockets_know_and_choose_the_local_address() {
 }
 
 #[test]
+fn runs_in_two_pieces_arrive_as_the_datagrams_they_were() {
+    for gso in [true, false] {
+        let mut from = port("127.0.0.1:0");
+        if !gso {
+            from.disable_gso();
+        }
+        let mut viewers = [port("127.0.0.1:0"), port("127.0.0.1:0")];
+        let paths = [0, 1].map(|n: usize| path(&from, "127.0.0.1", viewers[n].local()));
+        let mut arena = SendArena::new(1 << 20, 100);
+        let mut sent = [Vec::new(), Vec::new()];
+        // Pictures to both, sound to both, and a second voice that goes with the sound.
+        let tracks = [(3, 1100), (1, 90), (1, 80), (1, 90), (2, 70)];
+        for (track, (count, size)) in (0u8..).zip(tracks) {
+            for (path, sent) in paths.iter().zip(&mut sent) {
+                for n in 0..count {
+                    let bytes = vec![track * 16 + n; size];
+                    assert!(arena.push(*path, &bytes));
+                    sent.push(bytes);
+                }
+            }
+        }
+        let total = sent.iter().flatten().map(Vec::len).sum::<usize>() as u64;
+        let report = from.send(&arena);
+        assert_eq!((report.datagrams, report.bytes), (16, total));
+        assert_eq!((report.dropped_full, report.errors), (0, 0));
+        for (viewer, sent) in viewers.iter_mut().zip(sent) {
+            let seen = read(viewer, sent.len());
+            assert!(seen.into_iter().map(|(_, _, bytes)| bytes).eq(sent));
+        }
+        assert_eq!(from.has_gso(), gso);
+    }
+}
+
+#[test]
 fn a_refused_destination_costs_only_its_own_datagrams() {
     let mut from = port("0.0.0.0:0");
     let mut to = port("127.0.0.1:0");
