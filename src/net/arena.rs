@@ -176,6 +176,11 @@ impl SendArena {
         self.runs.clear();
     }
 
+    /// How many runs there is room for.
+    pub fn most_runs(&self) -> usize {
+        self.max_runs
+    }
+
     /// The runs in the order of their first datagrams.
     pub fn runs(&self) -> impl ExactSizeIterator<Item = Run<'_>> {
         self.runs.iter().map(|run| self.whole(run))

@@ -40,6 +40,7 @@ impl Pairs {
         }
         self.search = self.search.max(1);
         self.tails.clear();
+        self.tails.reserve(arena.most_runs()); // allocates at the first search only
         for (number, run) in (0u32..).zip(arena.runs()) {
             self.tails.push(NONE);
             let Some(place) = self.places.get_mut(place(&run)) else {
