@@ -184,7 +184,7 @@ pub fn receive_many(
         count += 1;
     }
     let result = loop {
-        // SAFETY: the first `count` headers point to names, lists of one or two slices, buffers and
+        // SAFETY: the first `count` headers point to names, one-element slice lists, buffers and
         // control areas that are exclusively borrowed here, with their true lengths.
         let result = unsafe {
             libc::recvmmsg(
