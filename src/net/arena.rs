@@ -207,11 +207,11 @@ impl SendArena {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::net::path::Proto;
 
-    fn path(port: u16) -> Path {
+    pub(in crate::net) fn path(port: u16) -> Path {
         Path {
             proto: Proto::Udp,
             local: ([127, 0, 0, 1], 1).into(),

@@ -104,15 +104,7 @@ fn place(run: &Run<'_>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::path::{Path, Proto};
-
-    fn path(port: u16) -> Path {
-        Path {
-            proto: Proto::Udp,
-            local: ([127, 0, 0, 1], 1).into(),
-            remote: ([127, 0, 0, 1], port).into(),
-        }
-    }
+    use crate::net::arena::tests::path;
 
     /// The pairs of an arena with these datagrams, as numbers of runs.
     fn pairs(pairs: &mut Pairs, datagrams: &[(u16, usize)]) -> Vec<(usize, usize)> {

@@ -11,11 +11,12 @@ use crate::units::{ParticipantId, RequestId};
 const PUBLISHER: &str = include_str!("../../tests/fixtures/offers/obs-32.2-h264.sdp");
 const VIEWER: &str = include_str!("../../tests/fixtures/offers/chromium-recvonly.sdp");
 
-fn core() -> (Core, Instant) {
+/// One core of so many.
+pub(in crate::worker) fn core_of(workers: u8) -> (Core, Instant) {
     let start = Instant::now();
     let config = CoreConfig {
         id: WorkerId(0),
-        workers: 1,
+        workers,
         max_sessions: 3,
         consent_timeout: Duration::from_secs(30),
         connect_timeout: Duration::from_secs(15),
@@ -23,6 +24,10 @@ fn core() -> (Core, Instant) {
         clock: WallClock::new(start, Duration::from_secs(1_700_000_000)),
     };
     (Core::new(config, Crypto::new().expect("crypto")), start)
+}
+
+fn core() -> (Core, Instant) {
+    core_of(1)
 }
 
 fn open(core: &mut Core, now: Instant, offer: &str, role: SessionRole) -> Option<SessionKey> {

@@ -254,10 +254,7 @@ impl Core {
 /// loaded while this one is served, in three steps, each of which reads what the one before it has loaded.
 #[inline]
 fn fetch_ahead(sessions: &SessionTable<Session>, coming: &[Subscriber]) {
-    let viewer = |subscriber: &Subscriber| match &sessions.get(subscriber.session)?.media {
-        Media::Viewer(viewer) => Some(viewer),
-        Media::Publisher(_) => None,
-    };
+    let viewer = |subscriber: &Subscriber| sessions.get(subscriber.session)?.as_viewer();
     if let Some(session) = coming.get(2).and_then(|third| sessions.get(third.session)) {
         session.prefetch();
     }

@@ -2,28 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use super::clock::WallClock;
+use super::core::tests::core_of;
 use super::mesh::MeshMessage;
-use super::{Core, CoreConfig, Held, Input};
+use super::{Core, Held, Input};
 use crate::codec::Codec;
 use crate::net::arena::SendArena;
-use crate::peer::crypto::Crypto;
 use crate::room::membership::{Publication, PublishedTrack};
 use crate::room::{Format, Source, TrackKey};
 use crate::units::{MediaKind, ParticipantId, RoomId, WorkerId};
 
 fn core() -> (Core, Instant) {
-    let start = Instant::now();
-    let config = CoreConfig {
-        id: WorkerId(0),
-        workers: 2,
-        max_sessions: 3,
-        consent_timeout: Duration::from_secs(30),
-        connect_timeout: Duration::from_secs(15),
-        seed: [3; 32],
-        clock: WallClock::new(start, Duration::from_secs(1_700_000_000)),
-    };
-    (Core::new(config, Crypto::new().expect("crypto")), start)
+    core_of(2)
 }
 
 fn microphone(room: u64, participant: u64) -> TrackKey {

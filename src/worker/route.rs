@@ -56,10 +56,7 @@ impl Core {
     /// session when the datagram is the fourth from now, and what that leads to in three more steps.
     pub(super) fn expect(&mut self, datagram: &Datagram<'_>) {
         let [fourth, third, second] = self.coming;
-        let viewer = |slot: Option<u32>| match &self.sessions.get(slot?)?.media {
-            Media::Viewer(viewer) => Some(viewer),
-            Media::Publisher(_) => None,
-        };
+        let viewer = |slot: Option<u32>| self.sessions.get(slot?)?.as_viewer();
         if let Some(viewer) = viewer(second) {
             viewer.congestion.prefetch_arrivals();
         }

@@ -71,7 +71,7 @@ impl Session {
 
     /// The most slots of one kind that it has as a viewer.
     pub fn most_slots(&self) -> usize {
-        let Media::Viewer(viewer) = &self.media else {
+        let Some(viewer) = self.as_viewer() else {
             return 0;
         };
         [MediaKind::Audio, MediaKind::Video]
@@ -79,6 +79,15 @@ impl Session {
             .into_iter()
             .max()
             .unwrap_or(0)
+    }
+
+    /// Its viewing side, to look at.
+    #[inline]
+    pub fn as_viewer(&self) -> Option<&Viewer> {
+        match &self.media {
+            Media::Viewer(viewer) => Some(viewer),
+            Media::Publisher(_) => None,
+        }
     }
 
     /// Its viewing side.
