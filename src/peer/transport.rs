@@ -28,6 +28,9 @@ const ENGINE_REMOTE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 
 /// far apart.
 const REFRESH: Duration = Duration::from_secs(5);
 
+/// Older than now to the engine, and the same to what it tells of arrivals.
+const JUST_BEFORE: Duration = Duration::from_nanos(1);
+
 /// How far a session has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -53,6 +56,8 @@ pub struct Transport {
     deadline: Option<Instant>,
     /// The engine's time.
     now: Instant,
+    /// Its timers have been looked at for this time.
+    timed: Option<Instant>,
     /// When the flight of the handshake was sent that is not answered yet.
     flight: Option<Instant>,
     round_trip: Option<Duration>,
@@ -96,6 +101,7 @@ impl Transport {
             keying: None,
             deadline: None,
             now,
+            timed: None,
             flight: None,
             round_trip: None,
         })
@@ -165,9 +171,17 @@ impl Transport {
             let trip = now.saturating_duration_since(sent);
             self.round_trip = Some(self.round_trip.map_or(trip, |before| before.min(trip)));
         }
+        // The engine looks at all its timers with every datagram that is not older than
+        // the last: with packets that came together, once is enough.
+        let at = if self.timed == Some(now) && is_media(bytes) {
+            now.checked_sub(JUST_BEFORE).unwrap_or(now)
+        } else {
+            self.timed = Some(now);
+            now
+        };
         let receive = Receive::new(Protocol::Udp, ENGINE_REMOTE, ENGINE_LOCAL, bytes);
         match receive {
-            Ok(receive) => self.rtc.handle_input(Input::Receive(now, receive)),
+            Ok(receive) => self.rtc.handle_input(Input::Receive(at, receive)),
             Err(_) => Ok(()), // classified before; what the engine can't read it drops
         }
     }
@@ -175,6 +189,7 @@ impl Transport {
     /// Lets time pass for the engine; [`poll`](Self::poll) must follow.
     pub fn tick(&mut self, now: Instant) -> Result<(), RtcError> {
         self.now = now;
+        self.timed = Some(now);
         self.rtc.handle_input(Input::Timeout(now))
     }
 
@@ -229,4 +244,11 @@ impl Transport {
 /// RFC 7983 §7.
 fn is_dtls(bytes: &[u8]) -> bool {
     bytes.first().is_some_and(|first| (20..=63).contains(first))
+}
+
+/// RTP and RTCP: RFC 7983 §7.
+fn is_media(bytes: &[u8]) -> bool {
+    bytes
+        .first()
+        .is_some_and(|first| (128..=191).contains(first))
 }
