@@ -67,6 +67,8 @@ pub struct LossControl {
     observations: [Observation; OBSERVATIONS],
     count: usize,
     current: Current,
+    /// The share lost over all observations: asked for with every feedback.
+    average: f64,
     bound: f64,
     inherent: f64,
     limits: bool,
@@ -87,6 +89,7 @@ impl Default for LossControl {
             observations: [Observation::default(); OBSERVATIONS],
             count: 0,
             current: Current::default(),
+            average: 0.0,
             bound: MAX_RATE,
             inherent: INHERENT,
             limits: false,
@@ -127,6 +130,7 @@ impl LossControl {
         };
         self.current = Current::default();
         self.count = (self.count + 1).min(OBSERVATIONS);
+        self.average = self.weighted_average();
         if self.count >= LEAST {
             self.judge(rate, acknowledged, limited);
         }
@@ -139,6 +143,10 @@ impl LossControl {
 
     /// The share that is lost whatever is sent, as far as is known.
     pub fn average(&self) -> f64 {
+        self.average
+    }
+
+    fn weighted_average(&self) -> f64 {
         let (packets, lost) = self.weighted().fold((0.0, 0.0), |sum, (o, w)| {
             (sum.0 + w * o.packets, sum.1 + w * o.lost)
         });
