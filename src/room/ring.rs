@@ -261,6 +261,17 @@ impl PacketRing {
         })
     }
 
+    /// Payload bytes of the picture that the segment begins with, as far as it is there.
+    pub fn keyframe_bytes(&self) -> usize {
+        let Some(segment) = self.segment else {
+            return 0;
+        };
+        self.from(segment.first)
+            .take_while(|p| p.timestamp == segment.timestamp)
+            .map(|p| p.payload.len())
+            .sum()
+    }
+
     /// The packets from `seq` on that are kept.
     pub fn from(&self, seq: u64) -> impl Iterator<Item = &Packet> {
         let at = usize::try_from(seq.saturating_sub(self.first)).unwrap_or(usize::MAX);

@@ -85,6 +85,8 @@ pub struct Behind {
     pub restart: Option<Restart>,
     /// It began with a keyframe of the past, not with a pacer that ran dry.
     pub replay: bool,
+    /// Its first picture is not through: that goes before what other slots are behind with.
+    pub opening: bool,
     reach: Reach,
     /// Timestamp of the picture that was sent last.
     timestamp: Option<u32>,
@@ -99,6 +101,7 @@ impl Behind {
             since: now,
             restart: None,
             replay: false,
+            opening: false,
             reach: Reach::Edge,
             timestamp: None,
         }
@@ -115,8 +118,16 @@ impl Behind {
                 lasting: replay.lasting,
             }),
             replay: true,
+            opening: true,
             reach: replay.reach,
             timestamp: None,
+        }
+    }
+
+    /// It takes so long until the backlog is through, since others are before it.
+    pub fn lasts(&mut self, time: Duration) {
+        if let Some(restart) = self.restart.as_mut().filter(|_| self.reach == Reach::Edge) {
+            restart.lasting = restart.lasting.max(with_margin(time));
         }
     }
 
@@ -198,9 +209,7 @@ pub fn plan(c: &Circumstances<'_>) -> Plan {
     let lasting = sent_in.map(|sent| sent.max(decoded_in));
     let replay = |lasting: Duration, ask: bool| Plan {
         replay: Some(Replay {
-            // A little longer than needed: pictures that come ahead of their
-            // time wait, late ones make the receiver's buffer grow.
-            lasting: lasting * 5 / 4 + Duration::from_millis(40),
+            lasting: with_margin(lasting),
             reach: Reach::Edge,
         }),
         ask,
@@ -240,6 +249,12 @@ pub fn plan(c: &Circumstances<'_>) -> Plan {
         }
         _ => ask,
     }
+}
+
+/// A little longer than needed: pictures that come ahead of their time wait, late ones make
+/// the receiver's buffer grow.
+fn with_margin(lasting: Duration) -> Duration {
+    lasting * 5 / 4 + Duration::from_millis(40)
 }
 
 /// What came of a step.
@@ -282,9 +297,15 @@ impl Slot {
         let Some(packet) = found else {
             return self.miss(behind, track, out.now);
         };
-        if new_picture && behind.timestamp.is_some() && behind.reach == Reach::Keyframe {
-            self.behind = None;
-            return Step::Ended;
+        if new_picture && behind.timestamp.is_some() {
+            if behind.reach == Reach::Keyframe {
+                self.behind = None;
+                return Step::Ended;
+            }
+            if std::mem::take(&mut behind.opening) {
+                self.behind = Some(behind);
+                return Step::Passed; // what follows has its turn
+            }
         }
         behind.timestamp = Some(packet.timestamp);
         behind.cursor += 1;

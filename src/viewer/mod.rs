@@ -2,7 +2,7 @@
 //!
 //! [`allocate`] chooses among what there is (a pure function), [`select`] decides which source flows (a state machine), [`mod@line`] where its
 //! packets go on the viewer's own line (arithmetic), [`slot`] does both for
-//! one section.
+//! one section. [`order`] decides which slot is served first where several are behind.
 
 pub mod allocate;
 pub mod assign;
@@ -10,6 +10,7 @@ pub mod catch_up;
 pub mod demand;
 pub mod formats;
 pub mod line;
+pub mod order;
 pub mod pace;
 pub mod reception;
 pub mod repair;

@@ -11,6 +11,8 @@ use crate::room::keyframe_request::Reaction;
 use crate::telemetry::DropReason;
 use crate::units::MediaKind;
 use crate::viewer::catch_up::{Behind, Circumstances, Fed, Need, Step, plan};
+use crate::viewer::order::{self, Queue, Waiting};
+use crate::viewer::pace::Pacer;
 use crate::viewer::select::Awaited;
 use crate::viewer::slot::{Repaired, Slot};
 
@@ -164,14 +166,20 @@ impl Core {
         let mut ended = smallvec::SmallVec::<[(u32, u8); 2]>::new();
         let (mut sent, mut rest) = (0, false);
         viewer.pacer.refill(now, viewer.estimate);
-        for slot in &mut viewer.slots {
+        let queue = queue(&mut viewer.slots, &self.tracks, &viewer.pacer);
+        let first_pictures = queue.iter().map(|w| (w.slot, true));
+        let all = queue.iter().map(|w| (w.slot, false));
+        for (at, first_picture) in first_pictures.chain(all) {
+            let Some(slot) = viewer.slots.get_mut(usize::from(at)) else {
+                continue;
+            };
             let Some((index, track)) = slot
                 .track
                 .and_then(|index| Some((index, self.tracks.get(index as usize)?)))
             else {
                 continue;
             };
-            while slot.behind.is_some() {
+            while slot.behind.is_some_and(|b| b.opening || !first_picture) {
                 if sent >= most || !viewer.pacer.is_open() {
                     rest = true;
                     break;
@@ -278,6 +286,34 @@ impl Core {
         }
         sent
     }
+}
+
+/// The slots that are behind, in the order in which they are served; those that begin are
+/// told how long they will be.
+fn queue(slots: &mut [Slot], tracks: &slab::Slab<Track>, pacer: &Pacer) -> Queue {
+    let track = |slot: &Slot| tracks.get(slot.track? as usize);
+    let waiting = |(index, slot): (u8, &Slot)| Waiting::of(slot, index, track(slot)?);
+    let mut queue: Queue = (0u8..).zip(&*slots).filter_map(waiting).collect();
+    order::sort(&mut queue);
+    if !queue.iter().any(|w| w.begins) {
+        return queue;
+    }
+    let flowing = slots.iter().filter(|s| s.behind.is_none());
+    let live = flowing.filter_map(|s| {
+        let current = s.selection.current()?;
+        let encoding = track(s)?.encodings.get(usize::from(current.encoding))?;
+        Some(encoding.stats.bitrate().0 / 8)
+    });
+    let live = live.sum();
+    for (at, waiting) in queue.iter().enumerate().filter(|(_, w)| w.begins) {
+        let behind = slots.get_mut(usize::from(waiting.slot));
+        if let Some(behind) = behind.and_then(|s| s.behind.as_mut())
+            && let Some(time) = order::through(&queue, at, live, pacer)
+        {
+            behind.lasts(time);
+        }
+    }
+    queue
 }
 
 /// Why the slot needs a keyframe; `None` when it has it by now.
