@@ -453,6 +453,9 @@ impl Slot {
 
     /// The pacer ran dry: from here on the slot is behind. False when `packet`
     /// is not what it waits for next anyway.
+    ///
+    /// Where a lower encoding's keyframe waits to take its place, what flows is let go of: it
+    /// would leave no room for that one.
     pub fn fall_behind(
         &mut self,
         track: &Track,
@@ -466,8 +469,19 @@ impl Slot {
         };
         let expected = self.line.expected();
         // The backlog that a switch begins with is not given up for it.
-        let free = self.behind.is_none_or(|b| b.encoding == encoding);
-        let next = free
+        let other = self.behind.filter(|b| b.encoding != encoding);
+        if let Some(other) = other
+            && self.selection.current() == Some(flows)
+            && self
+                .selection
+                .awaited()
+                .is_some_and(|a| a.encoding == other.encoding)
+            && track.ladder.is_below(other.encoding, encoding)
+        {
+            self.selection.abandon();
+            return true;
+        }
+        let next = other.is_none()
             && self.selection.current() == Some(flows)
             && self.line.source() == Some(flows)
             && packet.seq >= expected

@@ -245,6 +245,11 @@ impl Core {
             };
             let mut out = self.outputs.outlet(now, &self.config.clock, path, flush);
             let slot = viewer.slots.get_mut(usize::from(asked.slot));
+            if slot.as_ref().is_some_and(|slot| slot.paused) {
+                // Its path is too narrow for the picture: it has no room for this either.
+                self.totals.drops.add(DropReason::RtxBudget);
+                continue;
+            }
             let found = slot.and_then(|slot| {
                 let track = self.tracks.get(slot.track? as usize)?;
                 Some((slot, track))
