@@ -177,25 +177,38 @@ impl SentLog {
         }
     }
 
-    /// Grows a log that is too small for what is sent. Called with feedback.
+    /// Grows a log that is too small for what is sent, or soon will be for what is not reported
+    /// on yet. Called with feedback.
     pub fn fit(&mut self, now: Micros) {
-        let Some((since, packets)) = self.counting else {
-            self.counting = Some((now, 0));
-            return;
-        };
-        if now - since < REMEMBERED {
-            return;
-        }
-        self.counting = Some((now, 0));
         let length = self.entries.len();
-        if packets as usize <= length || length == 0 || length >= LARGEST {
+        if length == 0 {
             return;
         }
-        let mut grown = vec![Entry::default(); length * 2];
-        for back in 1..=length as u16 {
+        let (since, packets) = *self.counting.get_or_insert((now, 0));
+        let mut wanted = length;
+        if now - since >= REMEMBERED {
+            self.counting = Some((now, 0));
+            if packets as usize > length {
+                wanted = length * 2;
+            }
+        }
+        let under_way = usize::from(self.next.wrapping_sub(self.reported));
+        if under_way > length / 2 {
+            // A burst into a path with a queue: without its times nobody would see the queue.
+            wanted = wanted.max((under_way * 2).next_power_of_two());
+        }
+        let wanted = wanted.min(LARGEST);
+        if wanted > length {
+            self.grow(wanted);
+        }
+    }
+
+    fn grow(&mut self, wanted: usize) {
+        let mut grown = vec![Entry::default(); wanted];
+        for back in 1..=self.entries.len() as u16 {
             let sequence = self.next.wrapping_sub(back);
             let entry = self.entries[self.index(sequence)];
-            grown[usize::from(sequence) & (length * 2 - 1)] = entry;
+            grown[usize::from(sequence) & (wanted - 1)] = entry;
         }
         self.entries = grown;
     }
@@ -298,6 +311,24 @@ mod tests {
             log.fit(second * 1_000_000);
         }
         assert_eq!(log.entries.len(), LARGEST);
+    }
+
+    #[test]
+    fn a_log_grows_at_once_for_a_burst_that_is_not_reported_on_yet() {
+        let mut log = log(0, 300);
+        assert!(log.report(100_000, 0, true).is_some());
+        log.fit(100_000);
+        assert_eq!(log.entries.len(), 1024);
+        for index in 300..1000u16 {
+            log.record(Micros::from(index) * 100, index, 1000);
+        }
+        assert!(log.report(200_000, 1, true).is_some(), "it is still known");
+        log.fit(200_000);
+        assert_eq!(log.entries.len(), 2048);
+        assert!(log.report(200_000, 2, true).is_some());
+        log.report(300_000, 999, true);
+        log.fit(300_000);
+        assert_eq!(log.entries.len(), 2048);
     }
 
     #[test]

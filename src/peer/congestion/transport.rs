@@ -278,8 +278,13 @@ impl Transport {
             return self.start(FIRST_SHARE * fills);
         }
         let arrives = self.arrivals.over(ACKNOWLEDGED).unwrap_or(0.0);
+        // Trains tell nothing of a path that takes more than they had; what it takes shows while
+        // that goes on.
+        let lately = self.arrivals.over(ARRIVING);
+        let tried = self.prober.started() && !self.prober.busy();
+        let tried = tried && lately.is_some_and(|lately| self.found >= lately);
         let waited = self.since.is_some_and(|since| now - since > START);
-        if self.prober.started() && !self.prober.busy() || waited {
+        if tried || waited {
             self.start(self.found.max(UNPROBED * arrives));
         }
     }
