@@ -231,7 +231,12 @@ impl Pacer {
     pub fn note_behind(&mut self, now: Instant, behind: bool) {
         if !behind {
             self.behind = None;
-            if std::mem::take(&mut self.doubled) > 0 {
+            let doubled = std::mem::take(&mut self.doubled);
+            if doubled > 0 {
+                if self.estimate.is_none() {
+                    // All steps but the last were carried for long enough to tell.
+                    self.probe = (self.probe << (doubled - 1).min(8)).min(MOST);
+                }
                 self.set_rate();
             }
             return;
@@ -396,6 +401,21 @@ mod tests {
         assert_eq!(pacer.rate() * 8, 96_000_000);
         pacer.note_loss(at(start, 700));
         assert_eq!(pacer.rate() * 8, 96_000_000, "not behind: no burst of ours");
+    }
+
+    #[test]
+    fn what_a_path_took_for_long_enough_is_where_the_next_burst_begins() {
+        let start = Instant::now();
+        let mut pacer = Pacer::default();
+        for ms in 0..300 {
+            pacer.note_behind(at(start, ms), true);
+        }
+        assert_eq!(pacer.rate() * 8, 48_000_000);
+        pacer.note_behind(at(start, 300), false);
+        assert_eq!(pacer.rate() * 8, 24_000_000);
+        pacer.note_behind(at(start, 400), true);
+        pacer.note_behind(at(start, 410), false);
+        assert_eq!(pacer.rate() * 8, 24_000_000);
     }
 
     #[test]
