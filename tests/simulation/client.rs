@@ -43,6 +43,8 @@ pub struct Plan {
     pub fps: u32,
     pub packets_per_frame: u16,
     pub packet_size: usize,
+    /// So many more in a keyframe.
+    pub keyframe_packets: u16,
     /// Keyframes come by themselves every so many frames; 0 is never.
     pub gop: u32,
     /// Reacts to PLI and FIR.
@@ -72,6 +74,7 @@ impl Default for Plan {
             fps: 30,
             packets_per_frame: 4,
             packet_size: 1100,
+            keyframe_packets: 0,
             gop: 0,
             reacts: true,
             starts_late: false,
@@ -454,7 +457,8 @@ impl Client {
                 let keyframe = std::mem::take(&mut source.wants_keyframe) || periodic;
                 let Some(mid) = video else { continue };
                 let of_layer = p.plan.layer_packets.get(usize::from(source.layer));
-                let count = of_layer.copied().unwrap_or(p.plan.packets_per_frame);
+                let more = if keyframe { p.plan.keyframe_packets } else { 0 };
+                let count = of_layer.copied().unwrap_or(p.plan.packets_per_frame) + more;
                 for index in 0..count {
                     let stamp = Stamp {
                         frame: p.frame,

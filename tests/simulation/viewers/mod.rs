@@ -5,6 +5,7 @@
 //! compared with `viewers.baseline`, which `WEIR_BASELINE=write` before that
 //! command writes anew. `WEIR_SEED=n` runs one seed and compares nothing.
 
+mod conference;
 mod paths;
 mod scenarios;
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use weir::control::messages::ViewTarget;
 use weir::units::ParticipantId;
 
+use super::conference;
 use super::paths::{ALICE, PACKETS, SECOND, estimate, frames, layered, p95, path, run, switches};
 use crate::checks::{audio_lost, longest_freeze, shown, video};
 use crate::client::Plan;
@@ -50,6 +51,31 @@ const JOINING_RARE: &[Figure] = &[
     figure("first picture, ms", Limit::AtMost(400.0), 50.0),
     figure("longest freeze, ms", Limit::AtMost(8000.0), 700.0),
     figure("audio lost", Limit::AtMost(0.04), 0.005),
+];
+
+/// Of viewers that join a conference of ten: where the path has room for all nine pictures, for
+/// all of them in the lowest layer, and for some.
+const NINE_PICTURES: &[Figure] = &[
+    figure("first picture, ms", Limit::AtMost(40.0), 5.0),
+    figure("last picture, ms", Limit::AtMost(200.0), 20.0),
+    figure("audio lost", Limit::AtMost(0.0), 0.0),
+    figure("sound p95, ms", Limit::AtMost(70.0), 10.0),
+    figure("keyframe requests", Limit::AtMost(9.0), 1.5),
+    figure("all live, ms", Limit::AtMost(600.0), 60.0),
+];
+const NINE_AT_8: &[Figure] = &[
+    figure("first picture, ms", Limit::AtMost(60.0), 10.0),
+    figure("last picture, ms", Limit::AtMost(400.0), 40.0),
+    figure("audio lost", Limit::AtMost(0.01), 0.003),
+    figure("sound p95, ms", Limit::AtMost(400.0), 30.0),
+    figure("keyframe requests", Limit::AtMost(18.0), 4.0),
+];
+const NINE_NARROW: &[Figure] = &[
+    figure("first picture, ms", Limit::AtMost(300.0), 30.0),
+    figure("last picture, ms", Limit::AtMost(8000.0), 800.0),
+    figure("audio lost", Limit::AtMost(0.12), 0.02),
+    figure("sound p95, ms", Limit::AtMost(400.0), 30.0),
+    figure("keyframe requests", Limit::AtMost(20.0), 4.0),
 ];
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -115,6 +141,42 @@ pub const SCENARIOS: &[Scenario] = &[
         seeds: 10,
         figures: JOINING_RARE,
         run: |seed| narrow_joiner(seed, 10),
+    },
+    Scenario {
+        name: "nine pictures, no limit",
+        seeds: 8,
+        figures: NINE_PICTURES,
+        run: |seed| conference::join(seed, None, false),
+    },
+    Scenario {
+        name: "nine of three layers, no limit",
+        seeds: 8,
+        figures: NINE_PICTURES,
+        run: |seed| conference::join(seed, None, true),
+    },
+    Scenario {
+        name: "nine of three layers, 8 Mb/s",
+        seeds: 8,
+        figures: NINE_AT_8,
+        run: |seed| conference::join(seed, Some(8_000_000), true),
+    },
+    Scenario {
+        name: "nine of three layers, 3 Mb/s",
+        seeds: 8,
+        figures: NINE_NARROW,
+        run: |seed| conference::join(seed, Some(3_000_000), true),
+    },
+    Scenario {
+        name: "nine pictures, 1 Mb/s",
+        seeds: 8,
+        figures: NINE_NARROW,
+        run: |seed| conference::join(seed, Some(1_000_000), false),
+    },
+    Scenario {
+        name: "nine of three layers, 1 Mb/s",
+        seeds: 8,
+        figures: NINE_NARROW,
+        run: |seed| conference::join(seed, Some(1_000_000), true),
     },
 ];
 
