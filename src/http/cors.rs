@@ -1,11 +1,8 @@
 //! CORS for every response, errors included (Fetch §3.2).
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-
-use super::App;
 
 /// Methods of all resources; clients look here for PATCH before they trickle.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PATCH, DELETE, OPTIONS");
@@ -37,7 +34,7 @@ impl Cors {
     }
 
     /// The `Access-Control-Allow-Origin` for a request.
-    fn allow(&self, request: &HeaderMap) -> Option<HeaderValue> {
+    pub(super) fn allow(&self, request: &HeaderMap) -> Option<HeaderValue> {
         if self.any {
             return Some(HeaderValue::from_static("*"));
         }
@@ -49,7 +46,8 @@ impl Cors {
         known.then(|| origin.clone())
     }
 
-    fn mark(&self, allowed: Option<HeaderValue>, headers: &mut HeaderMap) {
+    /// Tells the browser, in every response.
+    pub(super) fn mark(&self, allowed: Option<HeaderValue>, headers: &mut HeaderMap) {
         if !self.any {
             headers.append(header::VARY, HeaderValue::from_static("Origin"));
         }
@@ -70,23 +68,17 @@ fn is_preflight(request: &Request) -> bool {
             .contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// Answers preflights, which carry no `Authorization` and get no `Link`s
-/// (RFC 9725 §4.6), and marks all other responses.
-pub(super) async fn layer(State(app): State<App>, request: Request, next: Next) -> Response {
-    let cors = &app.0.cors;
-    let allowed = cors.allow(request.headers());
-    let mut response = if is_preflight(&request) {
+/// The answer to a preflight, which carries no `Authorization` and gets no `Link`s
+/// (RFC 9725 §4.6); `None` for all other requests.
+pub(super) fn preflight(request: &Request) -> Option<Response> {
+    is_preflight(request).then(|| {
         let mut response = StatusCode::NO_CONTENT.into_response();
         response.headers_mut().insert(
             header::ACCESS_CONTROL_MAX_AGE,
             HeaderValue::from_static("7200"),
         );
         response
-    } else {
-        next.run(request).await
-    };
-    cors.mark(allowed, response.headers_mut());
-    response
+    })
 }
 
 #[cfg(test)]

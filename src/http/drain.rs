@@ -8,9 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::extract::Request;
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
@@ -26,12 +24,12 @@ struct Drained {
     time: Duration,
 }
 
-/// Wraps the bodies of all requests.
-pub(super) async fn layer(State(app): State<App>, request: Request, next: Next) -> Response {
+/// Wraps a request's body.
+pub(super) fn wrap(app: &App, request: Request) -> Request {
     let http = &app.0.config.http;
     let (limit, time) = (http.body_limit as usize, http.body_timeout);
     let limit = limit.saturating_mul(DRAIN_FACTOR);
-    let request = request.map(|body| {
+    request.map(|body| {
         if body.is_end_stream() {
             return body;
         }
@@ -41,8 +39,7 @@ pub(super) async fn layer(State(app): State<App>, request: Request, next: Next) 
             limit,
             time,
         })
-    });
-    next.run(request).await
+    })
 }
 
 impl HttpBody for Drained {

@@ -1,30 +1,28 @@
 //! What stands before every handler: rate limits, and problem documents for
 //! errors that the router itself makes.
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{Method, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::App;
 use super::problem::{Kind, PROBLEM_JSON, Problem};
 
 /// Limits requests that change something, by client address (RFC 9725 §5).
-pub(super) async fn limit_rate(State(app): State<App>, request: Request, next: Next) -> Response {
-    if matches!(
+pub(super) fn limit_rate(app: &App, request: &Request) -> Result<(), Problem> {
+    let changes = matches!(
         *request.method(),
         Method::POST | Method::PATCH | Method::DELETE
-    ) && let Err(refused) = app.0.requests.check(app.client(&request))
-    {
-        return Problem::from(refused).into_response();
+    );
+    if changes {
+        app.0.requests.check(app.client(request))?;
     }
-    next.run(request).await
+    Ok(())
 }
 
 /// Gives errors without a document one: the router's 404 and 405, and refusals
 /// of a path.
-pub(super) async fn explain(request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
+pub(super) fn explain(response: Response) -> Response {
     let status = response.status();
     let explained = response
         .headers()

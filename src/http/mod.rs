@@ -17,6 +17,7 @@
 //! stream key, else `?identity=`: it is not shown itself.
 
 mod api;
+mod around;
 pub mod auth;
 mod body;
 mod caller;
@@ -43,9 +44,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::Request;
 use axum::http::{HeaderMap, header};
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
 use auth::{Access, AuthError, Authenticator};
@@ -133,13 +134,7 @@ impl App {
             .route("/readyz", get(api::ready))
             .merge(pages::routes())
             .fallback(|| async { Problem::not_found("resource") })
-            // Bodies are read by `body::read_text`, which has its own limit.
-            .layer(DefaultBodyLimit::disable())
-            .layer(from_fn_with_state(self.clone(), guard::limit_rate))
-            .layer(from_fn_with_state(self.clone(), drain::layer))
-            .layer(from_fn(guard::explain))
-            .layer(from_fn_with_state(self.clone(), cors::layer))
-            .layer(from_fn_with_state(self.clone(), observe::layer))
+            .layer(from_fn_with_state(self.clone(), around::layer))
             .with_state(self.clone())
     }
 

@@ -1,11 +1,12 @@
 //! Logs and metrics of requests. Paths are logged as their pattern, because a
 //! session's URL is a capability.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
-use axum::middleware::Next;
+use axum::http::uri::PathAndQuery;
 use axum::response::Response;
 use tracing::{debug, warn};
 
@@ -38,34 +39,49 @@ fn subject<'a>(route: &str, path: &'a str) -> (&'static str, &'a str) {
     }
 }
 
-/// Logs and counts a request.
-pub(super) async fn layer(State(app): State<App>, request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let method = method_label(request.method());
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
-    let client = app.client(&request);
-    let path = request.uri().path().to_owned();
-    let response = next.run(request).await;
-    let status = response.status();
-    let took = started.elapsed();
-    metrics::counter!(
-        "weir_http_requests_total",
-        "route" => route.clone(), "method" => method, "status" => status.as_u16().to_string()
-    )
-    .increment(1);
-    metrics::histogram!("weir_http_request_seconds", "route" => route.clone())
-        .record(took.as_secs_f64());
-    let (about, name) = subject(&route, &path);
-    let micros = took.as_micros() as u64;
-    if status.is_server_error() {
-        warn!(method, route, status = status.as_u16(), %client, about, name, micros, "request");
-    } else {
-        debug!(method, route, status = status.as_u16(), %client, about, name, micros, "request");
+/// A request that is being answered.
+pub(super) struct Seen {
+    started: Instant,
+    method: &'static str,
+    /// `None` where no route matches.
+    route: Option<MatchedPath>,
+    client: IpAddr,
+    path: PathAndQuery,
+}
+
+impl Seen {
+    pub(super) fn new(app: &App, request: &Request) -> Self {
+        let path = request.uri().path_and_query().cloned();
+        Self {
+            started: Instant::now(),
+            method: method_label(request.method()),
+            route: request.extensions().get::<MatchedPath>().cloned(),
+            client: app.client(request),
+            path: path.unwrap_or_else(|| PathAndQuery::from_static("/")),
+        }
     }
-    response
+
+    /// Logs and counts it.
+    pub(super) fn answered(self, response: &Response) {
+        let Self { method, client, .. } = self;
+        let route = self.route.as_ref().map_or("none", MatchedPath::as_str);
+        let status = response.status();
+        let took = self.started.elapsed();
+        metrics::counter!(
+            "weir_http_requests_total",
+            "route" => route.to_owned(), "method" => method, "status" => status.as_str().to_owned()
+        )
+        .increment(1);
+        metrics::histogram!("weir_http_request_seconds", "route" => route.to_owned())
+            .record(took.as_secs_f64());
+        let (about, name) = subject(route, self.path.path());
+        let micros = took.as_micros() as u64;
+        if status.is_server_error() {
+            warn!(method, route, status = status.as_u16(), %client, about, name, micros, "request");
+        } else {
+            debug!(method, route, status = status.as_u16(), %client, about, name, micros, "request");
+        }
+    }
 }
 
 #[cfg(test)]
