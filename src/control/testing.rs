@@ -188,7 +188,7 @@ pub(crate) fn negotiated(direction: Direction, sections: &[&[Codec]]) -> Negotia
                 red_pt: None,
                 codec: *codec,
                 channels: 1,
-                fmtp: String::new(),
+                fmtp: "".into(),
                 feedback: Feedback::default(),
             })
             .collect(),

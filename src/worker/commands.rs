@@ -270,7 +270,7 @@ impl Core {
                     .iter()
                     .map(|codec| Format {
                         codec: codec.codec,
-                        fmtp: codec.fmtp.clone(),
+                        fmtp: codec.fmtp.as_ref().to_owned(),
                         channels: codec.channels,
                     })
                     .collect(),

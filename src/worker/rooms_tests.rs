@@ -27,7 +27,7 @@ fn microphone(room: u64, participant: u64) -> TrackKey {
 fn publish(core: &mut Core, now: Instant, room: u64, participant: u64) -> u32 {
     let opus = Format {
         codec: Codec::Opus,
-        fmtp: String::new(),
+        fmtp: "".into(),
         channels: 2,
     };
     let publication = Publication {

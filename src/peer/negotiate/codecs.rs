@@ -1,6 +1,8 @@
 //! Payload types of a section: which codecs both ends have, with their repair
 //! and redundancy payload types, and the answer's lines for them.
 
+use std::borrow::Cow;
+
 use crate::codec::Codec;
 use crate::units::MediaKind;
 
@@ -47,23 +49,24 @@ struct Offered<'a> {
     name: &'a str,
     clock: u32,
     channels: Option<u8>,
-    fmtp: String,
+    fmtp: Cow<'a, str>,
     /// A parameter line did not fit; later ones are left out.
     full: bool,
     feedback: Feedback,
 }
 
-impl Offered<'_> {
+impl<'a> Offered<'a> {
     /// One `a=fmtp` line is the rule; further ones add parameters, as long as
     /// all of them fit.
-    fn add_parameters(&mut self, line: &str) {
+    fn add_parameters(&mut self, line: &'a str) {
         if self.full || self.fmtp.len() + line.len() > MAX_FMTP {
             self.full = true;
         } else if self.fmtp.is_empty() {
-            self.fmtp.push_str(line);
+            self.fmtp = Cow::Borrowed(line);
         } else if !self.fmtp.contains(line) {
-            self.fmtp.push(';');
-            self.fmtp.push_str(line);
+            let all = self.fmtp.to_mut();
+            all.push(';');
+            all.push_str(line);
         }
     }
 
@@ -101,7 +104,7 @@ pub(super) fn read(
             red_pt: None,
             codec,
             channels: channels(o, codec),
-            fmtp: o.fmtp.clone(),
+            fmtp: o.fmtp.as_ref().into(),
             feedback: o.feedback,
         });
     }
@@ -157,7 +160,7 @@ fn offered<'a>(section: &Section<'a>) -> Vec<Offered<'a>> {
                 name: "",
                 clock: 0,
                 channels: None,
-                fmtp: String::new(),
+                fmtp: Cow::Borrowed(""),
                 full: false,
                 feedback: Feedback::default(),
             });
@@ -168,7 +171,7 @@ fn offered<'a>(section: &Section<'a>) -> Vec<Offered<'a>> {
         if !matches!(name, "rtpmap" | "fmtp" | "rtcp-fb") {
             continue;
         }
-        let Some((format, rest)) = value.trim().split_once(' ') else {
+        let Some((format, rest)) = value.split_once(' ') else {
             continue;
         };
         let rest = rest.trim();
@@ -265,21 +268,24 @@ fn payload(
     direction: Direction,
 ) -> Option<Payload> {
     let pt = offered.pt;
-    let number = pt.to_string();
-    // Room for all lines of nearly every codec: an offer has dozens of these.
-    let mut lines = String::with_capacity(256);
-    write_line(&mut lines, "a=rtpmap:", &number, offered.rtpmap);
-    let (serves, fmtp) = if let Some(codec) = codecs.iter().find(|c| c.pt == pt) {
-        write_feedback(&mut lines, &number, codec.feedback);
-        (pt, answered_fmtp(codec, direction))
-    } else {
-        let primary = codecs
-            .iter()
-            .find(|c| c.rtx_pt == Some(pt) || c.red_pt == Some(pt))?;
-        (primary.pt, offered.fmtp.clone())
+    let codec = codecs.iter().find(|c| c.pt == pt);
+    let serves = match codec {
+        Some(_) => pt,
+        None => {
+            let helps = |c: &&NegotiatedCodec| c.rtx_pt == Some(pt) || c.red_pt == Some(pt);
+            codecs.iter().find(helps)?.pt
+        }
     };
-    if !fmtp.is_empty() {
-        write_line(&mut lines, "a=fmtp:", &number, &fmtp);
+    let number = pt.to_string();
+    // Room for all lines of nearly every payload type: an offer has dozens of these.
+    let feedback = if codec.is_some() { 128 } else { 0 };
+    let mut lines = String::with_capacity(64 + feedback + offered.fmtp.len());
+    write_line(&mut lines, "a=rtpmap:", &number, offered.rtpmap);
+    if let Some(codec) = codec {
+        write_feedback(&mut lines, &number, codec.feedback);
+        write_answered_fmtp(&mut lines, &number, codec, direction);
+    } else if !offered.fmtp.is_empty() {
+        write_line(&mut lines, "a=fmtp:", &number, &offered.fmtp);
     }
     Some(Payload { pt, serves, lines })
 }
@@ -304,7 +310,7 @@ pub(super) fn write_feedback(out: &mut String, pt: &str, feedback: Feedback) {
     }
 }
 
-/// The parameters of a codec as we answer them: as offered, but for those that
+/// Writes the parameters of a codec as we answer them, if there are any: as offered, but for those that
 /// speak only of the offerer's own sending or receiving and would be wrong in
 /// our mouth.
 ///
@@ -319,7 +325,7 @@ pub(super) fn write_feedback(out: &mut String, pt: &str, feedback: Feedback) {
 ///   §6.1). Weir decodes nothing, so it has no limit to state.
 /// - H.264 and H.265: `sprop-*` describe the offerer's own stream and may not
 ///   be in a one-way answer (RFC 6184 §8.2.2).
-fn answered_fmtp(codec: &NegotiatedCodec, direction: Direction) -> String {
+fn write_answered_fmtp(out: &mut String, pt: &str, codec: &NegotiatedCodec, direction: Direction) {
     let left_out = |name: &str| {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
         match codec.codec {
@@ -331,24 +337,29 @@ fn answered_fmtp(codec: &NegotiatedCodec, direction: Direction) -> String {
             _ => false,
         }
     };
-    let mut kept: Vec<&str> = codec
-        .fmtp
-        .split(';')
-        .map(str::trim)
-        .filter(|p| !p.is_empty())
-        .filter(|p| {
-            let name = p.split('=').next().unwrap_or_default();
-            !left_out(name.trim())
-        })
-        .collect();
-    if codec.codec == Codec::Opus
+    let offered = codec.fmtp.split(';').map(str::trim).filter(|p| {
+        let name = p.split('=').next().unwrap_or_default();
+        !p.is_empty() && !left_out(name.trim())
+    });
+    let stereo = codec.codec == Codec::Opus
         && direction == Direction::View
         && parameter(&codec.fmtp, "stereo") == Some("1")
-        && parameter(&codec.fmtp, "sprop-stereo").is_none()
-    {
-        kept.push("sprop-stereo=1");
+        && parameter(&codec.fmtp, "sprop-stereo").is_none();
+    let mut empty = true;
+    for parameter in offered.chain(stereo.then_some("sprop-stereo=1")) {
+        if empty {
+            for part in ["a=fmtp:", pt, " "] {
+                out.push_str(part);
+            }
+        } else {
+            out.push(';');
+        }
+        out.push_str(parameter);
+        empty = false;
     }
-    kept.join(";")
+    if !empty {
+        out.push_str("\r\n");
+    }
 }
 
 /// The value of a `name=value` parameter in an `a=fmtp` value; names are

@@ -147,7 +147,7 @@ impl CounterOffer {
                     red_pt: (codec == Codec::Opus).then_some(RED),
                     codec,
                     channels,
-                    fmtp: fmtp.to_owned(),
+                    fmtp: fmtp.into(),
                     feedback: feedback(kind),
                 });
             }
@@ -272,15 +272,12 @@ impl CounterOffer {
 
     fn read(&self, sdp: &str) -> Result<Negotiated, NegotiateError> {
         let session = syntax::parse(sdp)?;
-        let sections: Vec<Section<'_>> = Section::all_of(&session).collect();
+        let sections: Vec<Section<'_>> = session.sections().collect();
         if sections.is_empty() {
             return Err(NegotiateError::NoMedia);
         }
         check_tokens(&sections)?;
-        if syntax::values(&session.attributes, "ice-lite")
-            .next()
-            .is_some()
-        {
+        if session.has("ice-lite") {
             return Err(NegotiateError::BothIceLite);
         }
         let offered = &self.negotiated.media;
@@ -315,7 +312,7 @@ impl CounterOffer {
             ice: transport.ice,
             candidates: transport.candidates,
             fingerprint: transport.fingerprint,
-            peer_keys: peer_keys(&session.origin),
+            peer_keys: peer_keys(session.origin()),
             dtls_active: transport.dtls_active,
             media,
             data: None,

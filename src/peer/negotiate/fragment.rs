@@ -6,7 +6,7 @@ use std::fmt::Write;
 use super::answer::ICE_OPTIONS;
 use super::candidate;
 use super::error::FragmentError;
-use super::syntax::{self, MAX_TOKEN, SyntaxError};
+use super::syntax::{self, Attribute, MAX_TOKEN, SyntaxError};
 use super::transport;
 use super::types::{AnswerContext, IceCredentials, RemoteCandidate};
 
@@ -30,19 +30,14 @@ pub struct Fragment {
 /// # Errors
 /// When the text is not a fragment or an ICE attribute breaks its grammar.
 pub fn read(text: &str) -> Result<Fragment, FragmentError> {
-    let session = syntax::parse_fragment(text).map_err(|e| match e {
+    syntax::with_fragment(text, |read| interpret(read.attributes())).map_err(|e| match e {
         SyntaxError::Line { line, why } => FragmentError::Malformed { line, why },
         SyntaxError::TooLarge { what, limit } => FragmentError::TooLarge { what, limit },
-    })?;
-    let levels: Vec<&[sdp_types::Attribute]> = std::iter::once(&session.attributes[..])
-        .chain(session.medias.iter().map(|m| &m.attributes[..]))
-        .collect();
-    let all = |name: &'static str| {
-        let levels = levels.clone();
-        levels
-            .into_iter()
-            .flat_map(move |a| syntax::values(a, name))
-    };
+    })?
+}
+
+fn interpret(attributes: &[Attribute<'_>]) -> Result<Fragment, FragmentError> {
+    let all = |name| syntax::values(attributes, name);
 
     let ice = match (all("ice-ufrag").next(), all("ice-pwd").next()) {
         (Some(ufrag), Some(pwd)) => {

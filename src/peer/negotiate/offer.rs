@@ -10,7 +10,7 @@ use super::error::NegotiateError;
 use super::extensions::{self, AgreedExtension};
 use super::fit;
 use super::simulcast::{self, Layer};
-use super::syntax::{self, MAX_TOKEN, Section};
+use super::syntax::{self, Description, MAX_TOKEN, Section};
 use super::types::{DataSection, Direction, MediaSection, Negotiated, PeerKeys, Policy};
 use super::{ssrcs, transport};
 
@@ -87,17 +87,14 @@ pub fn read_offer(
     policy: &Policy,
 ) -> Result<Accepted, NegotiateError> {
     let session = syntax::parse(sdp)?;
-    let sections: Vec<Section<'_>> = Section::all_of(&session).collect();
+    let sections: Vec<Section<'_>> = session.sections().collect();
     if sections.is_empty() {
         return Err(NegotiateError::NoMedia);
     }
     check_tokens(&sections)?;
     let group = bundle_group(&session);
     // Two lite agents would wait for each other's checks (RFC 8445 §2.5).
-    if syntax::values(&session.attributes, "ice-lite")
-        .next()
-        .is_some()
-    {
+    if session.has("ice-lite") {
         return Err(NegotiateError::BothIceLite);
     }
 
@@ -141,7 +138,7 @@ pub fn read_offer(
             ice: transport.ice,
             candidates: transport.candidates,
             fingerprint: transport.fingerprint,
-            peer_keys: peer_keys(&session.origin),
+            peer_keys: peer_keys(session.origin()),
             dtls_active: transport.dtls_active,
             media: reader.media,
             data: reader.data,
@@ -149,9 +146,7 @@ pub fn read_offer(
         lines,
         bundle,
         tagged,
-        allow_mixed: syntax::values(&session.attributes, "extmap-allow-mixed")
-            .next()
-            .is_some(),
+        allow_mixed: session.has("extmap-allow-mixed"),
     };
     fit::fit(&mut accepted)?;
     Ok(accepted)
@@ -177,8 +172,9 @@ pub(super) fn peer_keys(origin: &sdp_types::Origin) -> PeerKeys {
 }
 
 /// The mids of the first BUNDLE group (RFC 9143 §7); one group is one transport.
-pub(super) fn bundle_group(session: &sdp_types::Session) -> Vec<&str> {
-    syntax::values(&session.attributes, "group")
+pub(super) fn bundle_group<'a>(session: &Description<'a>) -> Vec<&'a str> {
+    session
+        .values("group")
         .find_map(|value| value.strip_prefix("BUNDLE"))
         .map(|mids| {
             mids.split_ascii_whitespace()

@@ -1,6 +1,7 @@
 //! What an offer and this server agreed on, in the form the worker uses.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::codec::Codec;
 use crate::units::MediaKind;
@@ -181,8 +182,9 @@ pub struct NegotiatedCodec {
     pub codec: Codec,
     /// Channels of audio codecs, 1 otherwise.
     pub channels: u8,
-    /// `a=fmtp` parameters as offered, empty when there are none.
-    pub fmtp: String,
+    /// `a=fmtp` parameters as offered, empty when there are none. Shared: a session keeps its
+    /// codecs in several places.
+    pub fmtp: Arc<str>,
     /// RTCP feedback agreed on.
     pub feedback: Feedback,
 }

@@ -36,7 +36,7 @@ pub(super) fn section(
             red_pt: None,
             codec,
             channels: 1,
-            fmtp: String::new(),
+            fmtp: "".into(),
             feedback: Feedback {
                 nack: true,
                 ..Feedback::default()
@@ -76,7 +76,7 @@ pub(super) fn bench_of(
     });
     let format = Format {
         codec,
-        fmtp: String::new(),
+        fmtp: "".into(),
         channels: 1,
     };
     let rids: Vec<String> = rids.iter().map(|r| (*r).to_owned()).collect();
@@ -270,7 +270,7 @@ fn redundancy_of_the_time_before_a_switch_is_left_out() {
     });
     let format = Format {
         codec: Codec::Opus,
-        fmtp: String::new(),
+        fmtp: "".into(),
         channels: 2,
     };
     bench
@@ -324,7 +324,7 @@ fn time_passes_by_the_clock_of_the_codec_that_is_sent() {
         });
         let format = Format {
             codec: Codec::Pcmu,
-            fmtp: String::new(),
+            fmtp: "".into(),
             channels: 1,
         };
         let source = Source::Local { session: publisher };

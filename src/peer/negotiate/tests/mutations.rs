@@ -21,6 +21,7 @@ impl Random {
 
 /// Reads text every way.
 fn try_all(text: &str) {
+    syntax::check_against_library(text);
     try_as(Direction::Publish, text);
     try_as(Direction::View, text);
     if let Err(e) = fragment::read(text) {
