@@ -11,6 +11,7 @@ pub mod negotiate;
 pub mod numbering;
 pub mod remb;
 pub mod rtcp;
+mod secure;
 pub mod setup;
 pub mod srtp;
 pub mod transport;

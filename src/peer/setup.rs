@@ -84,9 +84,14 @@ pub fn engine_mid(mid: &str) -> Mid {
     Mid::from(mid)
 }
 
+/// Whether a session needs the engine: viewers without data channels only need DTLS.
+pub fn needs_engine(negotiated: &Negotiated) -> bool {
+    negotiated.direction == Direction::Publish || negotiated.data.is_some()
+}
+
 /// Builds the engine for a session.
 ///
-/// A viewer's engine does DTLS (and SCTP) only: it knows no media, so it sends
+/// A viewer's engine does DTLS and SCTP only: it knows no media, so it sends
 /// no RTP and no RTCP; those are the egress's.
 pub fn engine(
     crypto: &Crypto,

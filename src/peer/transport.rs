@@ -1,5 +1,6 @@
 //! A session's transport: our ICE-lite agent in front, the protocol engine's
-//! DTLS (and, for publishers, SRTP) behind it.
+//! DTLS (and, for publishers, SRTP) behind it. Viewers without data channels have
+//! [DTLS alone](super::secure) instead of the engine.
 //!
 //! The engine never sees a real address. It is shown one fixed pair, nominated
 //! once by a binding request of our own making, so that moving to another
@@ -16,6 +17,7 @@ use str0m::{Candidate, Event, Input, Output, Rtc, RtcError};
 use super::crypto::{Crypto, Keying, take_keying};
 use super::ice::IceLite;
 use super::negotiate::{IceCredentials, Negotiated};
+use super::secure::Secure;
 use super::setup;
 use crate::control::messages::CloseReason;
 use crate::net::arena::SendArena;
@@ -44,20 +46,30 @@ pub enum Phase {
     Closing,
 }
 
+/// What is behind the ICE agent.
+enum Behind {
+    Engine(Box<Engine>),
+    Secure(Secure),
+}
+
+struct Engine {
+    rtc: Rtc,
+    credentials: (IceCredentials, IceCredentials),
+    refreshed: Option<Instant>,
+    deadline: Option<Instant>,
+    /// Its timers have been looked at for this time.
+    timed: Option<Instant>,
+}
+
 /// See the module's description.
 pub struct Transport {
-    rtc: Rtc,
+    behind: Behind,
     /// The ICE agent.
     pub ice: IceLite,
     phase: Phase,
-    engine_credentials: (IceCredentials, IceCredentials),
-    refreshed: Option<Instant>,
     keying: Option<Keying>,
-    deadline: Option<Instant>,
     /// The engine's time.
     now: Instant,
-    /// Its timers have been looked at for this time.
-    timed: Option<Instant>,
     /// When the flight of the handshake was sent that is not answered yet.
     flight: Option<Instant>,
     round_trip: Option<Duration>,
@@ -88,20 +100,27 @@ impl Transport {
         negotiated: &Negotiated,
         now: Instant,
     ) -> Result<Self, RtcError> {
-        let mut rtc = setup::engine(crypto, &local, negotiated, now)?;
-        if let Ok(candidate) = Candidate::host(ENGINE_LOCAL, Protocol::Udp) {
-            rtc.add_local_candidate(candidate);
-        }
+        let behind = if setup::needs_engine(negotiated) {
+            let mut rtc = setup::engine(crypto, &local, negotiated, now)?;
+            if let Ok(candidate) = Candidate::host(ENGINE_LOCAL, Protocol::Udp) {
+                rtc.add_local_candidate(candidate);
+            }
+            Behind::Engine(Box::new(Engine {
+                rtc,
+                credentials: (local.clone(), negotiated.ice.clone()),
+                refreshed: None,
+                deadline: None,
+                timed: None,
+            }))
+        } else {
+            Behind::Secure(Secure::new(crypto, negotiated, now)?)
+        };
         Ok(Self {
-            rtc,
-            ice: IceLite::new(local.clone(), negotiated.ice.clone()),
+            behind,
+            ice: IceLite::new(local, negotiated.ice.clone()),
             phase: Phase::New,
-            engine_credentials: (local, negotiated.ice.clone()),
-            refreshed: None,
             keying: None,
-            deadline: None,
             now,
-            timed: None,
             flight: None,
             round_trip: None,
         })
@@ -112,9 +131,12 @@ impl Transport {
         self.phase
     }
 
-    /// The engine, for its direct API.
-    pub fn engine(&mut self) -> &mut Rtc {
-        &mut self.rtc
+    /// The engine, for its direct API; publishers have one.
+    pub fn engine(&mut self) -> Option<&mut Rtc> {
+        match &mut self.behind {
+            Behind::Engine(engine) => Some(&mut engine.rtc),
+            Behind::Secure(_) => None,
+        }
     }
 
     /// The SRTP keys, once, after the handshake.
@@ -130,34 +152,22 @@ impl Transport {
 
     /// When [`tick`](Self::tick) wants to be called.
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        match &self.behind {
+            Behind::Engine(engine) => engine.deadline,
+            Behind::Secure(secure) => secure.deadline(),
+        }
     }
 
-    /// An authentic connectivity check arrived: the engine's pair lives on.
+    /// An authentic connectivity check arrived: DTLS may begin, and the engine's pair lives on.
     pub fn checked(&mut self, now: Instant, provider: &CryptoProvider) -> Result<(), RtcError> {
+        self.now = now;
         if self.phase == Phase::New {
             self.phase = Phase::Handshake;
         }
-        self.refresh(now, provider)
-    }
-
-    fn refresh(&mut self, now: Instant, provider: &CryptoProvider) -> Result<(), RtcError> {
-        if self
-            .refreshed
-            .is_some_and(|at| now.saturating_duration_since(at) < REFRESH)
-        {
-            return Ok(());
+        match &mut self.behind {
+            Behind::Engine(engine) => engine.refresh(now, provider),
+            Behind::Secure(secure) => secure.start(now),
         }
-        self.refreshed = Some(now);
-        let (local, remote) = &self.engine_credentials;
-        let username = format!("{}:{}", local.ufrag, remote.ufrag);
-        let request = StunMessage::binding_request(&username, TransId::new(), true, 1, 1, true);
-        let mut buffer = [0; 256];
-        let hmac = |key: &[u8], parts: &[&[u8]]| provider.sha1_hmac_provider.sha1_hmac(key, parts);
-        if let Ok(length) = request.to_bytes(Some(local.pwd.as_bytes()), &mut buffer, hmac) {
-            self.receive(now, &buffer[..length])?;
-        }
-        Ok(())
     }
 
     /// Gives the engine a datagram. [`poll`](Self::poll) must follow before
@@ -171,59 +181,73 @@ impl Transport {
             let trip = now.saturating_duration_since(sent);
             self.round_trip = Some(self.round_trip.map_or(trip, |before| before.min(trip)));
         }
-        // The engine looks at all its timers with every datagram that is not older than
-        // the last: with packets that came together, once is enough.
-        let at = if self.timed == Some(now) && is_media(bytes) {
-            now.checked_sub(JUST_BEFORE).unwrap_or(now)
-        } else {
-            self.timed = Some(now);
-            now
-        };
-        let receive = Receive::new(Protocol::Udp, ENGINE_REMOTE, ENGINE_LOCAL, bytes);
-        match receive {
-            Ok(receive) => self.rtc.handle_input(Input::Receive(at, receive)),
-            Err(_) => Ok(()), // classified before; what the engine can't read it drops
+        match &mut self.behind {
+            Behind::Engine(engine) => engine.receive(now, bytes),
+            Behind::Secure(secure) => secure.receive(now, bytes),
         }
     }
 
     /// Lets time pass for the engine; [`poll`](Self::poll) must follow.
     pub fn tick(&mut self, now: Instant) -> Result<(), RtcError> {
         self.now = now;
-        self.timed = Some(now);
-        self.rtc.handle_input(Input::Timeout(now))
+        match &mut self.behind {
+            Behind::Engine(engine) => {
+                engine.timed = Some(now);
+                engine.rtc.handle_input(Input::Timeout(now))
+            }
+            Behind::Secure(_) => Ok(()), // it is told the time when it is drained
+        }
     }
 
-    /// Drains the engine: datagrams into the arena, events to `on_event`.
-    /// Datagrams with nowhere to go are lost, as on a network; the engine
+    /// Drains the engine: datagrams into the arena, events to `on_event`, with the engine
+    /// where there is one. Datagrams with nowhere to go are lost, as on a network; the engine
     /// repeats what matters.
     pub fn poll(
         &mut self,
         arena: &mut SendArena,
-        mut on_event: impl FnMut(&mut Rtc, Event),
+        mut on_event: impl FnMut(Option<&mut Rtc>, Event),
     ) -> Result<(), RtcError> {
-        loop {
-            match self.rtc.poll_output()? {
-                Output::Timeout(at) => {
-                    self.deadline = self.rtc.is_alive().then_some(at);
-                    break;
+        let (now, path, phase) = (self.now, self.ice.path(), &mut self.phase);
+        let flight = &mut self.flight;
+        let mut send = |phase: Phase, contents: &[u8]| {
+            if let Some(path) = path {
+                if phase == Phase::Handshake && is_dtls(contents) {
+                    flight.get_or_insert(now);
                 }
-                Output::Transmit(transmit) => {
-                    // Answers to our own checks go nowhere.
-                    let is_stun = transmit.contents.first().is_some_and(|first| *first < 4);
-                    if let Some(path) = self.ice.path()
-                        && !is_stun
-                    {
-                        if self.phase == Phase::Handshake && is_dtls(&transmit.contents) {
-                            self.flight.get_or_insert(self.now);
+                arena.push(path, contents);
+            }
+        };
+        match &mut self.behind {
+            Behind::Engine(engine) => loop {
+                match engine.rtc.poll_output()? {
+                    Output::Timeout(at) => {
+                        engine.deadline = engine.rtc.is_alive().then_some(at);
+                        break;
+                    }
+                    Output::Transmit(transmit) => {
+                        // Answers to our own checks go nowhere.
+                        if transmit.contents.first().is_none_or(|first| *first >= 4) {
+                            send(*phase, &transmit.contents);
                         }
-                        arena.push(path, &transmit.contents);
+                    }
+                    Output::Event(event) => {
+                        if matches!(event, Event::Connected) && *phase != Phase::Closing {
+                            *phase = Phase::Connected;
+                        }
+                        on_event(Some(&mut engine.rtc), event);
                     }
                 }
-                Output::Event(event) => {
-                    if matches!(event, Event::Connected) && self.phase != Phase::Closing {
-                        self.phase = Phase::Connected;
+            },
+            Behind::Secure(secure) => {
+                let said = secure.drain(now, |datagram| send(*phase, datagram))?;
+                if said.connected {
+                    if *phase != Phase::Closing {
+                        *phase = Phase::Connected;
                     }
-                    on_event(&mut self.rtc, event);
+                    on_event(None, Event::Connected);
+                }
+                if said.closed {
+                    on_event(None, Event::Closed);
                 }
             }
         }
@@ -237,7 +261,47 @@ impl Transport {
     /// [`poll`](Self::poll).
     pub fn close(&mut self) -> Result<(), RtcError> {
         self.phase = Phase::Closing;
-        self.rtc.close()
+        match &mut self.behind {
+            Behind::Engine(engine) => engine.rtc.close(),
+            Behind::Secure(secure) => secure.close(),
+        }
+    }
+}
+
+impl Engine {
+    fn refresh(&mut self, now: Instant, provider: &CryptoProvider) -> Result<(), RtcError> {
+        if self
+            .refreshed
+            .is_some_and(|at| now.saturating_duration_since(at) < REFRESH)
+        {
+            return Ok(());
+        }
+        self.refreshed = Some(now);
+        let (local, remote) = &self.credentials;
+        let username = format!("{}:{}", local.ufrag, remote.ufrag);
+        let request = StunMessage::binding_request(&username, TransId::new(), true, 1, 1, true);
+        let mut buffer = [0; 256];
+        let hmac = |key: &[u8], parts: &[&[u8]]| provider.sha1_hmac_provider.sha1_hmac(key, parts);
+        if let Ok(length) = request.to_bytes(Some(local.pwd.as_bytes()), &mut buffer, hmac) {
+            self.receive(now, &buffer[..length])?;
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, now: Instant, bytes: &[u8]) -> Result<(), RtcError> {
+        // The engine looks at all its timers with every datagram that is not older than
+        // the last: with packets that came together, once is enough.
+        let at = if self.timed == Some(now) && is_media(bytes) {
+            now.checked_sub(JUST_BEFORE).unwrap_or(now)
+        } else {
+            self.timed = Some(now);
+            now
+        };
+        let receive = Receive::new(Protocol::Udp, ENGINE_REMOTE, ENGINE_LOCAL, bytes);
+        match receive {
+            Ok(receive) => self.rtc.handle_input(Input::Receive(at, receive)),
+            Err(_) => Ok(()), // classified before; what the engine can't read it drops
+        }
     }
 }
 

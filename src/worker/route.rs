@@ -194,7 +194,10 @@ impl Core {
             self.drop_for(DropReason::MalformedRtp);
             return Ok(());
         };
-        match publisher.ingress.admit(transport.engine(), &header) {
+        let Some(rtc) = transport.engine() else {
+            return Ok(());
+        };
+        match publisher.ingress.admit(rtc, &header) {
             Ok(()) => {}
             Err(Unroutable::PayloadType) => {
                 self.drop_for(DropReason::UnknownPayloadType);
@@ -262,7 +265,7 @@ impl Core {
                 EngineEvent::Closed => heard.closed = true,
                 EngineEvent::RtpPacket(rtp) => {
                     *last_heard = now;
-                    if let Media::Publisher(publisher) = media {
+                    if let (Media::Publisher(publisher), Some(rtc)) = (&mut *media, rtc) {
                         totals.rtp_in += 1;
                         let passed = passed.take().unwrap_or_default();
                         routed.extend(publisher.ingress.route(rtc, now, rtp, passed));

@@ -171,8 +171,9 @@ impl Core {
             else {
                 return Ok(());
             };
-            let rtc = transport.engine();
-            if publisher.ingress.request_keyframe(rtc, track, encoding) {
+            if let Some(rtc) = transport.engine()
+                && publisher.ingress.request_keyframe(rtc, track, encoding)
+            {
                 core.totals.keyframe_requests_out += 1;
             }
             core.with_engine(now, slot, |transport| transport.tick(now))

@@ -26,9 +26,11 @@ pub(crate) mod testing;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use str0m::config::{DtlsCert, Fingerprint as Str0mFingerprint};
-use str0m::crypto::CryptoProvider;
+use str0m::crypto::dtls::{DtlsInstance, DtlsVersion};
+use str0m::crypto::{CryptoError, CryptoProvider};
 use str0m::{RtcConfig, crypto};
 
 use crate::peer::negotiate::{Fingerprint, PeerKeys};
@@ -60,6 +62,9 @@ struct Shared {
     any_keys: Arc<CryptoProvider>,
     certificate: DtlsCert,
     fingerprint: Fingerprint,
+    /// The engine's defaults.
+    version: DtlsVersion,
+    mtu: usize,
 }
 
 impl Crypto {
@@ -96,7 +101,8 @@ impl Crypto {
                 .to_vec(),
         };
         // The MTU sessions use by default; others are added when first seen.
-        let mtu = RtcConfig::new().mtu();
+        let defaults = RtcConfig::new();
+        let (mtu, version) = (defaults.mtu(), defaults.dtls_version());
         let dtls = dtls::SharedConfigDtls::new(seed, mtu, &certificate.private_key)
             .map_err(|e| SetupError::Dtls(e.to_string()))?;
         let provider = CryptoProvider {
@@ -121,6 +127,8 @@ impl Crypto {
                 any_keys: Arc::new(any_keys),
                 certificate,
                 fingerprint,
+                version,
+                mtu,
             }),
         })
     }
@@ -128,16 +136,38 @@ impl Crypto {
     /// A session configuration with the shared provider and certificate, and
     /// str0m's defaults otherwise. The DTLS stack is the one for `peer`'s keys.
     pub fn rtc_config(&self, peer: PeerKeys) -> RtcConfig {
-        let provider = match peer {
+        RtcConfig::new()
+            .set_crypto_provider(Arc::clone(self.provider_for(peer)))
+            .set_dtls_cert(self.shared.certificate.clone())
+    }
+
+    /// A DTLS endpoint as the engine would have it, without the engine, and the provider
+    /// that it comes from.
+    ///
+    /// # Errors
+    /// When the DTLS library makes none.
+    pub fn endpoint(
+        &self,
+        peer: PeerKeys,
+        now: Instant,
+    ) -> Result<(Box<dyn DtlsInstance>, Arc<CryptoProvider>), CryptoError> {
+        let provider = self.provider_for(peer);
+        let certificate = &self.shared.certificate;
+        let (version, mtu) = (self.shared.version, Some(self.shared.mtu));
+        let endpoint = provider
+            .dtls_provider
+            .new_dtls(certificate, now, version, mtu)?;
+        Ok((endpoint, Arc::clone(provider)))
+    }
+
+    fn provider_for(&self, peer: PeerKeys) -> &Arc<CryptoProvider> {
+        match peer {
             PeerKeys::Ecdsa => &self.shared.provider,
             #[cfg(feature = "openssl")]
             PeerKeys::Unknown => &self.shared.any_keys,
             #[cfg(not(feature = "openssl"))]
             PeerKeys::Unknown => &self.shared.provider,
-        };
-        RtcConfig::new()
-            .set_crypto_provider(Arc::clone(provider))
-            .set_dtls_cert(self.shared.certificate.clone())
+        }
     }
 
     /// The certificate's SHA-256 fingerprint, for SDP answers.
