@@ -59,25 +59,27 @@ pub(super) struct Description<'a> {
 /// Reads a whole description; `v=0` must come first.
 pub(super) fn parse(text: &str) -> Result<Description<'_>, SyntaxError> {
     check_size(text)?;
-    // There is no such byte in a description (RFC 8866 §9): the library tells where.
-    if text.as_bytes().contains(&0) {
-        let error = Session::parse(text.as_bytes()).err();
-        return Err(line_error(&error.unwrap_or(ParserError::NoVersion)));
-    }
     let mut attributes = Vec::with_capacity(text.len() / 32);
     let mut sections = Vec::new();
     // What is not an attribute; empty lines stand for those that are, so that lines keep
     // their numbers.
     let mut rest = String::with_capacity(text.len() / 8 + 256);
-    let mut begun = false;
+    let (mut begun, mut returns) = (false, 0);
     for line in text.split_inclusive('\n') {
         let (line, end) = match line.strip_suffix('\n') {
-            Some(line) => (line.strip_suffix('\r').unwrap_or(line), "\n"),
+            Some(line) => (line, "\n"),
             None => (line, ""),
         };
+        let line = match line.strip_suffix('\r') {
+            Some(line) if !end.is_empty() => {
+                returns += 1;
+                line
+            }
+            _ => line,
+        };
         match line.strip_prefix("a=") {
-            // The first line has to be another one, and a line has no carriage return in it.
-            Some(attribute) if begun && !line.as_bytes().contains(&b'\r') => {
+            // The first line has to be another one.
+            Some(attribute) if begun => {
                 let (name, value) = attribute.split_once(':').unwrap_or((attribute, ""));
                 let value = value.trim();
                 attributes.push(Attribute { name, value });
@@ -92,7 +94,12 @@ pub(super) fn parse(text: &str) -> Result<Description<'_>, SyntaxError> {
         }
         rest.push_str(end);
     }
-    let session = Session::parse(rest.as_bytes()).map_err(|e| line_error(&e))?;
+    // No line has a zero byte or a carriage return in it (RFC 8866 §9); the library says
+    // which one does.
+    let count = |byte| text.bytes().filter(|b| *b == byte).count();
+    let stray = count(0) > 0 || count(b'\r') != returns;
+    let parsed = Session::parse(if stray { text } else { &rest }.as_bytes());
+    let session = parsed.map_err(|e| line_error(&e))?;
     if session.medias.len() > MAX_SECTIONS {
         return Err(SyntaxError::TooLarge {
             what: "m= sections",
