@@ -205,6 +205,19 @@ impl Transport {
     pub fn poll(
         &mut self,
         arena: &mut SendArena,
+        on_event: impl FnMut(Option<&mut Rtc>, Event),
+    ) -> Result<(), RtcError> {
+        let outcome = self.drain(arena, on_event);
+        // After a failure as well: what one session's handshake left is not the next one's.
+        let keying = take_keying();
+        outcome?;
+        self.keying = keying.or(self.keying.take());
+        Ok(())
+    }
+
+    fn drain(
+        &mut self,
+        arena: &mut SendArena,
         mut on_event: impl FnMut(Option<&mut Rtc>, Event),
     ) -> Result<(), RtcError> {
         let (now, path, phase) = (self.now, self.ice.path(), &mut self.phase);
@@ -250,9 +263,6 @@ impl Transport {
                     on_event(None, Event::Closed);
                 }
             }
-        }
-        if let Some(keying) = take_keying() {
-            self.keying = Some(keying);
         }
         Ok(())
     }
