@@ -310,6 +310,24 @@ pub fn wait_writable(fd: RawFd, timeout: Duration) -> bool {
     unsafe { libc::poll(&raw mut poll, 1, millis) > 0 }
 }
 
+/// Lets the process's threads share `most` heaps of the C library, where it would make one for each.
+/// False where the library is another or does not do so.
+///
+/// A thread's own heap grows by a system call for each page, and what one thread frees is of no use
+/// to another. Call it before the first thread starts.
+pub fn limit_heaps(most: u8) -> bool {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: it sets a number of the allocator, under the allocator's lock.
+        unsafe { libc::mallopt(libc::M_ARENA_MAX, i32::from(most.max(1))) == 1 }
+    }
+    #[cfg(not(target_env = "gnu"))]
+    {
+        let _ = most;
+        false
+    }
+}
+
 /// CPU time that the calling thread has used.
 pub fn thread_cpu_time() -> Duration {
     let mut time = libc::timespec {

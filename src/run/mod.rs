@@ -14,12 +14,17 @@ use tracing::{info, warn};
 pub use error::RunError;
 
 use crate::config::{Config, LogFormat};
+use crate::net::sys;
 use crate::telemetry::{Metrics, logging};
 use server::{RUNTIME_GRACE, Server};
 
 /// Threads for HTTP and the control plane: they never touch a packet, so a few
 /// are enough beside the media workers.
 const CONTROL_THREADS: usize = 4;
+
+/// Workers that share a heap. They allocate when sessions come and go, and for a publisher's
+/// packets; with fewer heaps joins find memory that others have freed.
+const WORKERS_PER_HEAP: u8 = 4;
 
 /// Runs the server until SIGTERM or SIGINT. Once it serves, standard output has
 /// the line `weir ready http=... udp=...`.
@@ -38,6 +43,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
         .install()
         .map_err(|error| RunError::Metrics(error.to_string()))?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    share_heaps(config.workers, cores);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cores.min(CONTROL_THREADS))
         .thread_name("weir-control")
@@ -50,6 +56,22 @@ pub fn run(config: Config) -> Result<(), RunError> {
     let result = runtime.block_on(serve(config, Arc::new(metrics)));
     runtime.shutdown_timeout(RUNTIME_GRACE);
     result
+}
+
+/// Bounds the heaps of so many workers (0: one for each core), unless whoever starts the server
+/// has tuned the allocator.
+fn share_heaps(workers: u8, cores: usize) {
+    let tuned = ["MALLOC_ARENA_MAX", "GLIBC_TUNABLES"];
+    if tuned
+        .iter()
+        .all(|name| std::env::var_os(name).is_none_or(|value| value.is_empty()))
+    {
+        let workers = match workers {
+            0 => u8::try_from(cores).unwrap_or(u8::MAX),
+            workers => workers,
+        };
+        sys::limit_heaps(workers.div_ceil(WORKERS_PER_HEAP));
+    }
 }
 
 async fn serve(config: Config, metrics: Arc<Metrics>) -> Result<(), RunError> {
