@@ -11,6 +11,7 @@ pub mod batch;
 pub mod classify;
 pub mod demux;
 pub mod interfaces;
+mod lanes;
 mod pairs;
 pub mod path;
 pub mod prefetch;

@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Socket;
 
 use super::arena::SendArena;
 use super::batch::RecvBatch;
+use super::lanes;
 use super::pairs::Pairs;
 use super::path::{Path, Proto};
 use super::sys::{self, BATCH, Control, RawAddress};
@@ -94,6 +95,9 @@ pub struct UdpOptions {
     pub send_buffer: usize,
     /// An IPv6 wildcard socket takes IPv6 only, not IPv4 too.
     pub only_v6: bool,
+    /// What may wait comes in by a socket of its own, which [`UdpPort::receive_patient`] reads,
+    /// where the kernel can sort: connectivity checks and RTCP.
+    pub lanes: bool,
 }
 
 impl Default for UdpOptions {
@@ -102,6 +106,7 @@ impl Default for UdpOptions {
             receive_buffer: 4 << 20,
             send_buffer: 4 << 20,
             only_v6: false,
+            lanes: false,
         }
     }
 }
@@ -155,6 +160,8 @@ impl Message<'_> {
 #[derive(Debug)]
 pub struct UdpPort {
     socket: Socket,
+    /// See [`lanes`].
+    patient: Option<Socket>,
     bound: SocketAddr,
     v6: bool,
     only_v6: bool,
@@ -173,41 +180,9 @@ impl UdpPort {
     }
 
     fn open(address: SocketAddr, options: UdpOptions) -> io::Result<Self> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::DGRAM.nonblocking().cloexec(),
-            Some(Protocol::UDP),
-        )?;
-        let v6 = address.is_ipv6();
-        let only_v6 = v6 && (options.only_v6 || !address.ip().is_unspecified());
-        if v6 {
-            socket.set_only_v6(only_v6)?;
-        }
-        socket.bind(&address.into())?;
+        let (socket, patient) = lanes::open(address, options)?;
         let fd = socket.as_fd();
-        // With the right to, beyond the system's maximum; else up to it.
-        let sizes = [
-            (
-                libc::SO_RCVBUFFORCE,
-                libc::SO_RCVBUF,
-                options.receive_buffer,
-            ),
-            (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, options.send_buffer),
-        ];
-        for (force, plain, bytes) in sizes {
-            let bytes = i32::try_from(bytes).unwrap_or(i32::MAX / 2);
-            if sys::set_option(fd, libc::SOL_SOCKET, force, bytes).is_err() {
-                sys::set_option(fd, libc::SOL_SOCKET, plain, bytes)?;
-            }
-        }
-        if v6 {
-            sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
-        } else {
-            sys::set_option(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
-        }
-        // All of these only make things better: kernels and sandboxes without them work too.
-        let _ = sys::set_option(fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1);
-        let gro = sys::set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
+        let gro = sys::get_option(fd, libc::SOL_UDP, libc::UDP_GRO).is_ok_and(|on| on != 0);
         let gso = sys::set_option(fd, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
         let bound = socket
             .local_addr()?
@@ -215,9 +190,10 @@ impl UdpPort {
             .ok_or_else(|| io::Error::other("a bound socket has an address"))?;
         Ok(Self {
             socket,
+            patient,
             bound,
-            v6,
-            only_v6,
+            v6: address.is_ipv6(),
+            only_v6: lanes::is_only_v6(address, options),
             gro,
             gso,
             pairs: Pairs::default(),
@@ -277,6 +253,22 @@ impl UdpPort {
     /// Reads once, without waiting. How many datagrams; zero when none waits.
     pub fn receive(&mut self, batch: &mut RecvBatch) -> io::Result<usize> {
         batch.fill(self.socket.as_fd(), self.bound)
+    }
+
+    /// The socket of what may wait, where there is one.
+    pub fn patient_fd(&self) -> Option<RawFd> {
+        self.patient.as_ref().map(AsRawFd::as_raw_fd)
+    }
+
+    /// Reads what may wait, like [`receive`](Self::receive).
+    pub fn receive_patient(&mut self, batch: &mut RecvBatch) -> io::Result<usize> {
+        match &self.patient {
+            Some(socket) => batch.fill(socket.as_fd(), self.bound),
+            None => {
+                batch.clear();
+                Ok(0)
+            }
+        }
     }
 
     /// Sends all runs of the arena that this socket [carries](Self::carries), without

@@ -239,3 +239,65 @@ fn empty_datagrams_are_counted_and_left_out() {
     assert_eq!(batch.malformed(), 1);
     assert!(batch.is_empty() && !batch.is_full());
 }
+
+fn with_lanes(address: &str) -> UdpPort {
+    let options = UdpOptions {
+        lanes: true,
+        ..UdpOptions::default()
+    };
+    UdpPort::bind(address.parse().expect("address"), options).expect("bind")
+}
+
+/// All that waits in both sockets, as what is to be taken at once and what may wait.
+fn sorted(port: &mut UdpPort) -> [Vec<Vec<u8>>; 2] {
+    let mut batch = RecvBatch::new();
+    let mut lanes = [Vec::new(), Vec::new()];
+    while port.receive(&mut batch).expect("receive") > 0 {
+        lanes[0].extend(batch.iter().map(|datagram| datagram.bytes.to_vec()));
+    }
+    while port.receive_patient(&mut batch).expect("receive") > 0 {
+        lanes[1].extend(batch.iter().map(|datagram| datagram.bytes.to_vec()));
+    }
+    lanes
+}
+
+#[test]
+fn checks_and_reports_come_by_the_patient_socket_and_all_else_by_the_other() {
+    use crate::net::classify::{Class, classify};
+    for (address, from) in [("127.0.0.1:0", "127.0.0.1:0"), ("[::]:0", "127.0.0.1:0")] {
+        let mut port = with_lanes(address);
+        assert!(port.patient_fd().is_some());
+        let from = UdpSocket::bind(from).expect("bind");
+        from.connect(("127.0.0.1", port.local().port()))
+            .expect("connect");
+        // Each first byte with a second of RTP and all of RTCP's borders.
+        for first in 0..=255u8 {
+            for second in [0, 96, 191, 192, 200, 223, 224, 255] {
+                let mut bytes = [0; 40];
+                bytes[..2].copy_from_slice(&[first, second]);
+                from.send(&bytes).expect("send");
+                let may_wait = matches!(classify(&bytes), Ok(Class::Stun | Class::Rtcp));
+                let mut lanes = sorted(&mut port);
+                let (there, other) = (usize::from(may_wait), usize::from(!may_wait));
+                assert_eq!(lanes[there], [bytes.to_vec()], "{first} {second}");
+                assert!(std::mem::take(&mut lanes[other]).is_empty());
+            }
+        }
+        // Too short to tell.
+        from.send(&[0x80]).expect("send");
+        assert_eq!(sorted(&mut port), [vec![vec![0x80]], Vec::new()]);
+    }
+}
+
+#[test]
+fn a_port_with_two_sockets_is_as_busy_as_one_with_one() {
+    let first = with_lanes("127.0.0.1:0");
+    for lanes in [false, true] {
+        let options = UdpOptions {
+            lanes,
+            ..UdpOptions::default()
+        };
+        let error = UdpPort::bind(first.local(), options).expect_err("busy");
+        assert!(matches!(error, BindError::Busy { .. }));
+    }
+}

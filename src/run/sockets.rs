@@ -71,6 +71,7 @@ impl Bound {
             receive_buffer: config.udp.receive_buffer as usize,
             send_buffer: config.udp.send_buffer as usize,
             only_v6,
+            lanes: true,
         };
         let udp = UdpPort::bind(SocketAddr::new(ip, self.port), options)?;
         let port = udp.local().port();

@@ -11,16 +11,16 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::Events;
 use tokio::sync::mpsc;
 
 use super::junction::{Doorbell, Seat};
+use super::network::Network;
 use super::pace::{GATHER, Pace};
-use super::sans_io::{IoCounts, MeshValue, SansIo};
+use super::sans_io::{MeshValue, SansIo};
 use crate::control::QueueFull;
 use crate::control::messages::{Command, Event};
-use crate::net::{Datagram, RecvBatch, SendArena, SendReport, TcpPort, UdpPort, sys};
+use crate::net::{SendArena, TcpPort, UdpPort, sys};
 use crate::telemetry::DropReason;
 use crate::units::WorkerId;
 
@@ -43,15 +43,8 @@ const EVENT_OUTBOX: usize = 4096;
 /// How soon a full queue is tried again.
 const RETRY: Duration = Duration::from_millis(2);
 
-/// How far ahead a core is told of the datagrams of a batch.
-const AHEAD: usize = 4;
-
 /// Events of one wait.
 const POLL_EVENTS: usize = 256;
-
-const UDP: usize = 1;
-const LISTENER: usize = 1 << 16;
-const CONNECTIONS: usize = 1 << 17;
 
 /// The sockets of a worker, bound before its thread starts so that errors are told at once.
 #[derive(Debug, Default)]
@@ -182,122 +175,6 @@ pub fn spawn<C: SansIo>(
     })
 }
 
-/// The sockets and what went through them.
-struct Network {
-    udp: Vec<UdpPort>,
-    /// Sockets that may have something to read.
-    readable: Vec<bool>,
-    tcp: Vec<TcpPort>,
-    batch: RecvBatch,
-    counts: IoCounts,
-}
-
-impl Network {
-    fn new(sockets: Sockets) -> Self {
-        Self {
-            readable: vec![true; sockets.udp.len()],
-            udp: sockets.udp,
-            tcp: sockets.tcp,
-            batch: RecvBatch::new(),
-            counts: IoCounts::default(),
-        }
-    }
-
-    fn register(&mut self, poll: &Poll) -> io::Result<()> {
-        let registry = poll.registry();
-        for (n, port) in self.udp.iter().enumerate() {
-            let fd = port.raw_fd();
-            registry.register(&mut SourceFd(&fd), Token(UDP + n), Interest::READABLE)?;
-        }
-        for (n, port) in self.tcp.iter_mut().enumerate() {
-            // Each listener has its own range of tokens.
-            port.register(registry, Token(LISTENER + n), CONNECTIONS * (n + 1))?;
-        }
-        Ok(())
-    }
-
-    /// One system call for each readable UDP socket.
-    fn read_udp(&mut self, core: &mut impl SansIo, now: Instant) {
-        for (port, readable) in self.udp.iter_mut().zip(&mut self.readable) {
-            if !*readable {
-                continue;
-            }
-            match port.receive(&mut self.batch) {
-                Ok(_) => *readable = self.batch.is_full(),
-                // A pending error of the socket was taken by this call; the next tells more.
-                Err(error) => {
-                    tracing::debug!(%error, "receiving failed");
-                    continue;
-                }
-            }
-            let unusable = self.batch.malformed() as u64;
-            self.counts
-                .drops
-                .add_many(DropReason::UnknownProtocol, unusable);
-            let mut ahead = self.batch.iter();
-            for coming in ahead.by_ref().take(AHEAD) {
-                core.expect(&coming);
-            }
-            for datagram in self.batch.iter() {
-                if let Some(coming) = ahead.next() {
-                    core.expect(&coming);
-                }
-                core.datagram(now, datagram);
-            }
-        }
-    }
-
-    /// Reads, accepts and writes what the wait told about TCP, and what was left over.
-    fn serve_tcp(&mut self, core: &mut impl SansIo, events: &Events, now: Instant) {
-        let mut frame = |datagram: Datagram<'_>| core.datagram(now, datagram);
-        for event in events {
-            let token = event.token().0;
-            if token >= CONNECTIONS {
-                if let Some(port) = self.tcp.get_mut(token / CONNECTIONS - 1) {
-                    port.ready(event, now, &mut frame);
-                }
-            } else if let Some(port) = token
-                .checked_sub(LISTENER)
-                .and_then(|n| self.tcp.get_mut(n))
-            {
-                port.accept(now);
-            }
-        }
-        for port in &mut self.tcp {
-            if port.has_more() {
-                port.resume(now, &mut frame);
-            }
-            port.expire(now);
-        }
-        for port in &mut self.tcp {
-            while let Some(remote) = port.pop_closed() {
-                core.tcp_closed(now, remote);
-            }
-            self.counts.drops.add_all(&port.take_drops());
-        }
-    }
-
-    fn flush(&mut self, arena: &mut SendArena, now: Instant) {
-        let mut report = SendReport::default();
-        for port in &mut self.udp {
-            report += port.send(arena);
-        }
-        for port in self.tcp.iter_mut().filter(|port| port.connections() > 0) {
-            report += port.send(arena, now);
-        }
-        self.counts.datagrams_out += report.datagrams;
-        self.counts.bytes_out += report.bytes;
-        let drops = &mut self.counts.drops;
-        drops.add_many(DropReason::KernelFull, report.dropped_full);
-        drops.add_many(DropReason::SendFailed, report.errors);
-        arena.clear();
-    }
-
-    fn has_more(&self) -> bool {
-        self.readable.contains(&true) || self.tcp.iter().any(TcpPort::has_more)
-    }
-}
-
 struct Worker<C: SansIo> {
     core: C,
     seat: Seat<C::Mesh>,
@@ -323,25 +200,18 @@ impl<C: SansIo> Worker<C> {
                 std::thread::sleep(rest);
             }
             self.wait(&mut events, more && !stopping);
-            for event in &events {
-                if let Some(readable) = event
-                    .token()
-                    .0
-                    .checked_sub(UDP)
-                    .and_then(|n| self.network.readable.get_mut(n))
-                {
-                    *readable = true;
-                }
-            }
+            self.network.note(&events);
             let mut now = Instant::now();
             pace.begin(now);
+            self.network.read_patient(&mut self.core, now);
             self.network.read_udp(&mut self.core, now);
             if self.core.is_mid_frame() && !stopping {
                 now = self.gather();
             }
             self.network.serve_tcp(&mut self.core, &events, now);
             more = self.take_messages(now, stopping);
-            pace.carries(self.core.has_media());
+            let media = self.core.has_media();
+            pace.carries(media);
             let network = &mut self.network;
             self.core
                 .turn(now, &mut |arena: &mut SendArena| network.flush(arena, now));
@@ -350,19 +220,23 @@ impl<C: SansIo> Worker<C> {
             if stopping {
                 return;
             }
-            pace.end(Instant::now());
+            let end = Instant::now();
+            pace.end(end);
+            if media {
+                self.network.patience.carried(end);
+            }
         }
     }
 
     /// Reads the rest of a frame, which is there by now or comes in a moment; returns the
     /// time then.
     fn gather(&mut self) -> Instant {
-        self.network.readable.fill(true);
+        self.network.look_again();
         let mut now = Instant::now();
         self.network.read_udp(&mut self.core, now);
         if self.core.is_mid_frame() {
             std::thread::sleep(GATHER);
-            self.network.readable.fill(true);
+            self.network.look_again();
             now = Instant::now();
             self.network.read_udp(&mut self.core, now);
         }
@@ -371,6 +245,7 @@ impl<C: SansIo> Worker<C> {
 
     /// Waits for something to do, but not when there is `more` already.
     fn wait(&mut self, events: &mut Events, more: bool) {
+        self.network.listen(self.seat.poll.registry());
         let stopping = self.stop.load(Ordering::SeqCst);
         let timeout = if more || stopping || self.network.has_more() {
             Some(Duration::ZERO)
@@ -382,7 +257,9 @@ impl<C: SansIo> Worker<C> {
                 .filter_map(TcpPort::next_deadline)
                 .chain(self.core.next_deadline())
                 .min();
-            let until = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            let now = Instant::now();
+            let deadline = self.network.patience.wake_at(now, deadline);
+            let until = deadline.map(|at| at.saturating_duration_since(now));
             match until {
                 Some(until) if self.is_retrying() => Some(until.min(RETRY)),
                 None if self.is_retrying() => Some(RETRY),
@@ -430,6 +307,8 @@ impl<C: SansIo> Worker<C> {
                 self.network.counts.cpu = sys::thread_cpu_time();
                 self.core
                     .io_counts(std::mem::take(&mut self.network.counts));
+            } else {
+                self.network.patience.commanded(now);
             }
             self.core.command(now, command);
         }

@@ -4,10 +4,11 @@ use std::sync::atomic::AtomicU64;
 
 use super::*;
 use crate::control::messages::{CloseReason, Event};
-use crate::net::{Path, TcpLimits, UdpOptions};
+use crate::net::{Datagram, Path, TcpLimits, UdpOptions};
 use crate::units::{RequestId, SessionKey};
 use crate::worker::core::Flush;
 use crate::worker::junction::{MESH_QUEUE, junction};
+use crate::worker::sans_io::IoCounts;
 
 /// Sends each datagram back `copies` times; answers commands; passes on to worker 1.
 struct Echo {
@@ -178,7 +179,11 @@ fn no_panic(_: WorkerId) {
 
 fn sockets() -> Sockets {
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
-    let udp = UdpPort::bind(address, UdpOptions::default()).expect("bind");
+    let options = UdpOptions {
+        lanes: true,
+        ..UdpOptions::default()
+    };
+    let udp = UdpPort::bind(address, options).expect("bind");
     let tcp = TcpPort::bind(address, false, TcpLimits::default()).expect("bind");
     Sockets {
         udp: vec![udp],
@@ -271,12 +276,12 @@ fn a_frame_without_end_does_not_hold_the_worker() {
     handle.join();
 }
 
-/// Turns of a worker whose turns take so long while a datagram comes every 200 µs, and the time
-/// that was; the worker had as much time before to see how busy it is.
-fn turns(work: Duration) -> (u64, Duration) {
+/// Turns of a worker whose turns take so long while a datagram with this first byte comes every
+/// 200 µs, and the time that was; the worker had as much time before to see how busy it is.
+fn turns(first: u8, work: Duration, media: bool) -> (u64, Duration) {
     const DATAGRAMS: usize = 1000;
     let mut echo = Echo::new(WorkerId(0));
-    (echo.work, echo.copies) = (work, 0);
+    (echo.work, echo.copies, echo.media) = (work, 0, media);
     let turns = Arc::clone(&echo.turns);
     let (handle, _events) = start(echo, 8);
     let socket = client(&handle);
@@ -285,7 +290,7 @@ fn turns(work: Duration) -> (u64, Duration) {
         if n == DATAGRAMS {
             (began, before) = (Instant::now(), turns.load(Ordering::SeqCst));
         }
-        socket.send(&[n as u8]).expect("send");
+        socket.send(&[first, n as u8]).expect("send");
         std::thread::sleep(Duration::from_micros(200));
     }
     let made = (turns.load(Ordering::SeqCst) - before, began.elapsed());
@@ -296,10 +301,35 @@ fn turns(work: Duration) -> (u64, Duration) {
 
 #[test]
 fn a_busy_worker_takes_what_comes_in_slices() {
-    let (made, time) = turns(Duration::from_micros(400));
+    let (made, time) = turns(0x80, Duration::from_micros(400), true);
     // It works for 0.4 ms of each slice, which is more than a millisecond then.
     let most = time.div_duration_f64(Duration::from_micros(800)) as u64;
     assert!(made <= most, "{made} turns in {time:?}");
+}
+
+#[test]
+fn what_may_wait_is_read_many_at_a_time() {
+    // A thousand STUN messages, without media.
+    let (made, time) = turns(0, Duration::ZERO, false);
+    let most = time.div_duration_f64(Duration::from_millis(15)) as u64;
+    assert!(made > 0 && made <= most, "{made} turns in {time:?}");
+}
+
+#[test]
+fn what_may_wait_wakes_a_sleeping_worker_and_is_answered() {
+    let (handle, _events) = start(Echo::new(WorkerId(0)), 8);
+    let socket = client(&handle);
+    let mut buffer = [0; 100];
+    for pause in [0, 1, 30, 300] {
+        std::thread::sleep(Duration::from_millis(pause));
+        for message in [[0, 1], [0x80, 200], [0x80, 96]] {
+            socket.send(&message).expect("send");
+            let len = socket.recv(&mut buffer).expect("answer");
+            assert_eq!(buffer[..len], message);
+        }
+    }
+    handle.stop();
+    handle.join();
 }
 
 #[test]
