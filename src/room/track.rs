@@ -12,6 +12,10 @@ use crate::codec::Codec;
 use crate::control::messages::{TrackRepair, TrackSnapshot};
 use crate::units::{MediaKind, ParticipantId, RoomId, WorkerId};
 
+/// A track without media for so long is silent. Pictures that a publisher makes every other
+/// second are none.
+const SILENT: Duration = Duration::from_secs(3);
+
 /// Encodings are looked at this often for what changed or fell silent.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -126,6 +130,8 @@ pub struct Track {
     pub queued: bool,
     /// It is in the worker's list of tracks with a keyframe wanted.
     pub hungry: bool,
+    /// When a turn last had media of it.
+    heard: Option<Instant>,
     /// Pictures of all encodings together.
     pictures: u32,
     /// When the encodings were last looked at for a silent one.
@@ -155,6 +161,7 @@ impl Track {
             subscription: 0,
             queued: false,
             hungry: false,
+            heard: None,
             pictures: 0,
             looked: None,
             unranked: false,
@@ -223,6 +230,18 @@ impl Track {
     pub fn codec(&self) -> Option<Codec> {
         let format = usize::from(self.current_format.unwrap_or(0));
         self.formats.get(format).map(|f| f.codec)
+    }
+
+    /// A turn has media of it. True when that is the first for long.
+    pub fn hear(&mut self, now: Instant) -> bool {
+        let was_silent = self.is_silent(now);
+        self.heard = Some(now);
+        was_silent
+    }
+
+    /// No media came for long.
+    pub fn is_silent(&self, now: Instant) -> bool {
+        self.heard.is_none_or(|at| now >= at + SILENT)
     }
 
     /// The encoding with this rid.

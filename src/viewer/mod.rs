@@ -37,6 +37,10 @@ pub const FIRST_BURST: Duration = Duration::from_millis(15);
 /// than this for small sessions with `rtcp-rsize` feedback).
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A viewer whose tracks are all silent has nothing to report and nothing to choose: it is looked
+/// at this rarely.
+pub const SILENT_INTERVAL: Duration = Duration::from_secs(5);
+
 /// A viewing session's media side.
 #[derive(Debug)]
 pub struct Viewer {
@@ -58,7 +62,7 @@ pub struct Viewer {
     pub bursts_from: Option<Instant>,
     /// When what it is behind with goes on.
     pub next_burst: Option<Instant>,
-    /// When the next sender reports are due.
+    /// When the next sender reports are due, and layers chosen anew.
     pub next_report: Option<Instant>,
     /// Media flows, as last told to the control plane; `None` before either was told.
     pub told: Option<Result<(), InactiveReason>>,

@@ -171,6 +171,8 @@ pub struct Slot {
     pub packets: u32,
     /// Payload bytes sent, repairs not counted.
     pub octets: u32,
+    /// Packets as of the last report that was due, and whether it told of new ones.
+    reported: (u32, bool),
     /// When the first packet of the present source was sent; tells the first
     /// sender report.
     pub started: Option<Instant>,
@@ -234,6 +236,7 @@ impl Slot {
             rtt: None,
             packets: 0,
             octets: 0,
+            reported: (0, false),
             started: None,
             reception: Reception::default(),
             first: u64::from(seeds.sequence & 0x7fff),
@@ -562,6 +565,15 @@ impl Slot {
         );
         self.packets = self.packets.wrapping_add(1);
         self.octets = self.octets.wrapping_add(length as u32);
+    }
+
+    /// A sender report is due: whether there is something to tell. RFC 3550 §6.4 asks for one where data was sent
+    /// since the last report or the one before it.
+    pub fn has_news(&mut self) -> bool {
+        let (packets, had_news) = self.reported;
+        let has_news = self.packets != packets;
+        self.reported = (self.packets, has_news);
+        has_news || had_news
     }
 
     /// The RTP timestamp that belongs to wall-clock time `wall`, for a sender

@@ -3,6 +3,9 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+/// What [`WallClock::coarse`] rounds to.
+const COARSE: Duration = Duration::from_millis(20);
+
 /// See the module's description.
 #[derive(Debug, Clone, Copy)]
 pub struct WallClock {
@@ -37,6 +40,14 @@ impl WallClock {
         }
     }
 
+    /// `at` or a little later: what is in no hurry comes at the same moments for many sessions.
+    pub fn coarse(&self, at: Instant) -> Instant {
+        let since = at.saturating_duration_since(self.instant);
+        let steps = since.as_nanos().div_ceil(COARSE.as_nanos());
+        let steps = u32::try_from(steps).unwrap_or(u32::MAX); // 2.7 years
+        self.instant + COARSE * steps
+    }
+
     /// Microseconds at `now` since both clocks were read; zero before.
     #[inline]
     pub fn micros(&self, now: Instant) -> i64 {
@@ -61,6 +72,21 @@ impl WallClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn coarse_times_are_shared_and_never_early() {
+        let start = Instant::now();
+        let clock = WallClock::new(start, Duration::ZERO);
+        for micros in [0, 1, 19_999, 20_000, 20_001, 86_400_000_001] {
+            let at = start + Duration::from_micros(micros);
+            let coarse = clock.coarse(at);
+            assert!(coarse >= at && coarse < at + COARSE);
+            assert_eq!((coarse - start).as_micros() % COARSE.as_micros(), 0);
+        }
+        // A day ahead it still tells moments apart.
+        let day = start + Duration::from_secs(86_400);
+        assert!(clock.coarse(day + COARSE) > clock.coarse(day));
+    }
 
     #[test]
     fn abs_send_time_wraps_after_64_seconds() {

@@ -70,6 +70,9 @@ impl Core {
         if !track.queued {
             track.queued = true;
             self.busy.push(index);
+            if track.hear(now) {
+                self.reaim.push(index); // its viewers' reports begin again
+            }
         }
         if track.ladder.changes() != changes {
             self.reaim.push(index);

@@ -101,11 +101,8 @@ impl Network {
         }
     }
 
-    /// What may wait, where its time has come.
+    /// What may wait.
     pub(super) fn read_patient(&mut self, core: &mut impl SansIo, now: Instant) {
-        if !self.patience.is_due(now) {
-            return;
-        }
         let (mut datagrams, mut more) = (0, false);
         for port in &mut self.udp {
             let mut reads = 0;

@@ -64,8 +64,8 @@ impl Patience {
     /// A turn ends that had media to send.
     pub(super) fn carried(&mut self, now: Instant) {
         self.media = Some(now);
-        // What is about to be due can as well be read while the worker is awake.
-        self.now |= self.exists && !self.wakes() && now >= self.read + self.slice(now) / 2;
+        // The worker is awake, and what it sends has left.
+        self.now = self.is_near(now);
     }
 
     /// The socket told that there is something to read.
@@ -82,6 +82,11 @@ impl Patience {
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.exists
             && (self.now || self.is_joining(now) || self.next(now).is_some_and(|at| at <= now))
+    }
+
+    /// It may as well be read in a turn at `now` that does not hold media up.
+    pub(super) fn is_near(&self, now: Instant) -> bool {
+        self.is_due(now) || self.exists && !self.wakes() && now >= self.read + self.slice(now) / 2
     }
 
     /// It was read, and held so much; `more` may be left.

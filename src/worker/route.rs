@@ -302,7 +302,7 @@ impl Core {
             return Err(CloseReason::PeerClosed);
         }
         if let Some(session) = self.sessions.get(slot)
-            && let Some(at) = session.transport.deadline()
+            && let Some(at) = session.engine_deadline(now)
         {
             let key = session.key;
             self.wake_at(key, at);
@@ -328,8 +328,12 @@ impl Core {
         } else if let Media::Viewer(viewer) = &mut session.media {
             viewer.egress = Some(Egress::new(&keying).map_err(|_| CloseReason::Internal)?);
             viewer.bursts_from = Some(now + crate::viewer::FIRST_BURST);
-            viewer.next_report = Some(now + crate::viewer::REPORT_INTERVAL);
-            self.wake_at(key, now + crate::viewer::REPORT_INTERVAL);
+            let report = self
+                .config
+                .clock
+                .coarse(now + crate::viewer::REPORT_INTERVAL);
+            viewer.next_report = Some(report);
+            self.wake_at(key, report);
             self.aim_viewer(slot);
             self.tell_slots(slot);
         }

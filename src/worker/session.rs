@@ -6,9 +6,12 @@ use std::time::{Duration, Instant};
 use crate::net::prefetch::prefetch;
 use crate::peer::ingress::Ingress;
 use crate::peer::nack::NackSender;
-use crate::peer::transport::Transport;
+use crate::peer::transport::{Phase, Transport};
 use crate::units::{MediaKind, ParticipantId, RoomId, SessionKey};
 use crate::viewer::Viewer;
+
+/// Deadlines this far ahead are in no hurry.
+const FAR: Duration = Duration::from_secs(2);
 
 /// A publishing session's media side.
 #[derive(Debug)]
@@ -79,6 +82,20 @@ impl Session {
             .into_iter()
             .max()
             .unwrap_or(0)
+    }
+
+    /// When its engine wants time to pass. A connected viewer's has nothing to do but to look whether the
+    /// peer is there: such far deadlines wait for the viewer's reports, so that the session is
+    /// looked at once for both.
+    pub fn engine_deadline(&self, now: Instant) -> Option<Instant> {
+        let at = self.transport.deadline()?;
+        let report = self.as_viewer().and_then(|viewer| viewer.next_report);
+        let is_far = self.transport.phase() == Phase::Connected && at >= now + FAR;
+        Some(
+            report
+                .filter(|_| is_far)
+                .map_or(at, |report| report.max(at)),
+        )
     }
 
     /// Its viewing side, to look at.

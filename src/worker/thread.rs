@@ -203,7 +203,10 @@ impl<C: SansIo> Worker<C> {
             self.network.note(&events);
             let mut now = Instant::now();
             pace.begin(now);
-            self.network.read_patient(&mut self.core, now);
+            let is_due = self.network.patience.is_due(now);
+            if is_due {
+                self.network.read_patient(&mut self.core, now);
+            }
             self.network.read_udp(&mut self.core, now);
             if self.core.is_mid_frame() && !stopping {
                 now = self.gather();
@@ -212,6 +215,9 @@ impl<C: SansIo> Worker<C> {
             more = self.take_messages(now, stopping);
             let media = self.core.has_media();
             pace.carries(media);
+            if !(is_due || media) && self.network.patience.is_near(now) {
+                self.network.read_patient(&mut self.core, now);
+            }
             let network = &mut self.network;
             self.core
                 .turn(now, &mut |arena: &mut SendArena| network.flush(arena, now));

@@ -9,6 +9,7 @@ use crate::control::messages::CloseReason;
 use crate::peer::transport::Phase;
 use crate::room::{Source, ring};
 use crate::units::MediaKind;
+use crate::viewer::REPORT_INTERVAL;
 
 impl Core {
     pub(super) fn run_timers(&mut self, now: Instant) {
@@ -40,7 +41,17 @@ impl Core {
         if end.0 <= now {
             return Err(end.1);
         }
-        if session.transport.deadline().is_some_and(|at| at <= now) {
+        // An engine's far deadline that comes before the next report is kept with this one.
+        let reports = session
+            .as_viewer()
+            .and_then(|viewer| viewer.next_report)
+            .is_some_and(|at| at <= now);
+        let until = if reports && session.transport.phase() == Phase::Connected {
+            now + REPORT_INTERVAL
+        } else {
+            now
+        };
+        if session.transport.deadline().is_some_and(|at| at <= until) {
             self.with_engine(now, slot, |transport| transport.tick(now))?;
         }
         self.viewer_tick(now, slot);
@@ -64,7 +75,7 @@ impl Core {
                 .path()
                 .and_then(|_| publisher.ingress.deadline()),
         };
-        let next = [session.transport.deadline(), report, Some(end.0)]
+        let next = [session.engine_deadline(now), report, Some(end.0)]
             .into_iter()
             .flatten()
             .min();

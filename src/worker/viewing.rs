@@ -16,7 +16,7 @@ use crate::units::MediaKind;
 use crate::viewer::allocate::{Request, allocate};
 use crate::viewer::repair::Denied;
 use crate::viewer::slot::{Slot, Starved};
-use crate::viewer::{REPORT_INTERVAL, Viewer};
+use crate::viewer::{REPORT_INTERVAL, SILENT_INTERVAL, Viewer};
 
 /// A NACK may name this many packets; a receiver that lost more is better
 /// served by a keyframe.
@@ -26,6 +26,9 @@ const MAX_REPAIRS: usize = 128;
 /// accident but a queue on the path that was full.
 const OVERFLOW: u64 = 16;
 const OVERFLOWS: u32 = 10;
+
+/// Viewers' reports are spread over so many moments of their interval when media begins again.
+const SPREAD: u32 = 50;
 
 /// A viewer that waits for the publisher's keyframe is told after this: a publisher that
 /// reacts has sent one by then.
@@ -65,6 +68,16 @@ impl Core {
         let key = *key;
         let connected = viewer.egress.is_some();
         let now = self.now;
+        let soon = now + REPORT_INTERVAL;
+        let woken = viewer
+            .next_report
+            .is_some_and(|at| at > soon + REPORT_INTERVAL)
+            && !is_silent(viewer, &self.tracks, now);
+        if woken {
+            // Not all viewers of a track at once.
+            let share = REPORT_INTERVAL * (session % SPREAD) / SPREAD;
+            viewer.next_report = Some(self.config.clock.coarse(now + share));
+        }
         let mut requests = smallvec::SmallVec::<[_; 2]>::new();
         for (at, slot) in viewer.slots.iter_mut().enumerate() {
             if let Some(index) = slot.track
@@ -112,6 +125,7 @@ impl Core {
                 wanted.push((index, rung.encoding));
             }
         }
+        let next_report = viewer.next_report;
         let state = viewer_state(viewer, &self.tracks, now);
         let news = connected && viewer.told != Some(state);
         if news {
@@ -119,6 +133,9 @@ impl Core {
         }
         for (track, encoding) in wanted {
             self.want_keyframe(track, encoding);
+        }
+        if let Some(at) = woken.then_some(next_report).flatten() {
+            self.wake_at(key, at);
         }
         if connected && layers_changed {
             self.event(Event::LayersChanged { key });
@@ -259,7 +276,12 @@ impl Core {
         if viewer.next_report.is_none_or(|at| at > now) {
             return;
         }
-        viewer.next_report = Some(now + REPORT_INTERVAL);
+        let interval = if is_silent(viewer, &self.tracks, now) {
+            SILENT_INTERVAL
+        } else {
+            REPORT_INTERVAL
+        };
+        viewer.next_report = Some(self.config.clock.coarse(now + interval));
         viewer.sent.roll(now);
         self.aim_viewer(slot);
         let Some(Session {
@@ -275,7 +297,10 @@ impl Core {
             return;
         };
         let wall = self.config.clock.unix(now);
-        for slot in &viewer.slots {
+        for slot in &mut viewer.slots {
+            if !slot.has_news() {
+                continue;
+            }
             let Some(rtp) = slot
                 .track
                 .and_then(|track| self.tracks.get(track as usize))
@@ -345,6 +370,13 @@ fn reports(
         viewer.pacer.note_loss(now);
     }
     viewer.congestion.on_report(micros, &path);
+}
+
+/// Nothing has come for long of what it is bound to.
+fn is_silent(viewer: &Viewer, tracks: &slab::Slab<crate::room::Track>, now: Instant) -> bool {
+    let bound = viewer.slots.iter().flat_map(|s| [s.track, s.incoming]);
+    let mut tracks = bound.flatten().filter_map(|t| tracks.get(t as usize));
+    tracks.all(|track| track.is_silent(now))
 }
 
 /// Whether media flows to a viewer, and if not, why.

@@ -126,6 +126,8 @@ pub struct Client {
     pub connected: Option<Instant>,
     pub closed: bool,
     pub received: Vec<Received>,
+    /// When sender reports came.
+    pub reports: Vec<Instant>,
     pub keyframe_requests: u64,
     /// The maximum rates that it was told, bits per second.
     pub told: Vec<(Instant, u64)>,
@@ -223,6 +225,7 @@ impl Client {
             connected: None,
             closed: false,
             received: Vec::new(),
+            reports: Vec::new(),
             keyframe_requests: 0,
             told: Vec::new(),
             asked_for: Vec::new(),
@@ -260,6 +263,10 @@ impl Client {
     }
 
     pub fn receive(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
+        // SRTCP leaves the first header in the clear (RFC 3711 §3.4); type 200 (RFC 3550 §6.4.1).
+        if matches!(bytes, [128..=191, 200, ..]) {
+            self.reports.push(now);
+        }
         if let Ok(receive) = Receive::new(Protocol::Udp, from, self.address, bytes) {
             self.rtc
                 .handle_input(Input::Receive(now, receive))

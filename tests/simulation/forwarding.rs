@@ -11,7 +11,7 @@ use crate::checks::{
     audio, complete_frames, continuous, over_seeds, starts_with_a_keyframe, timestamps_follow_time,
     video,
 };
-use crate::client::Plan;
+use crate::client::{Plan, Role};
 use crate::link::Conditions;
 use crate::world::World;
 
@@ -223,6 +223,60 @@ fn sound_and_pictures_stay_in_sync() {
                 .expect("audio with a report");
             let offset = (video - audio).abs();
             assert!(offset < 0.005, "sound and pictures are {offset} s apart");
+        }
+    });
+}
+
+#[test]
+fn viewers_of_a_silent_publisher_get_no_reports_until_it_sends_again() {
+    over_seeds("viewers_of_a_silent_publisher", 5, |seed| {
+        let mut world = World::new(seed, 1);
+        let plan = Plan {
+            audio: false,
+            ..Plan::default()
+        };
+        let publisher = world.publish(0, 1, 1, plan);
+        let viewers: Vec<_> = (0..5)
+            .map(|n| {
+                world.run(Duration::from_millis(70 * n));
+                world.view(0, 1, ALICE)
+            })
+            .collect();
+        let silence = |world: &mut World, layers: &[u8]| {
+            if let Role::Publisher(publishing) = &mut world.client(publisher).role {
+                publishing.silent = layers.to_vec();
+            }
+        };
+        let reports = |world: &mut World| -> Vec<usize> {
+            let of = |viewer: &_| world.client(*viewer).reports.len();
+            viewers.iter().map(of).collect()
+        };
+        let lag = Duration::from_millis(100);
+        world.run(Duration::from_secs(5) + lag);
+        assert!(reports(&mut world).iter().all(|n| (4..=6).contains(n)));
+        // One for what was sent since the last, and one more (RFC 3550 §6.4).
+        let before = reports(&mut world);
+        silence(&mut world, &[0]);
+        world.run(Duration::from_secs(3));
+        let last = reports(&mut world);
+        let more = last.iter().zip(&before).map(|(last, before)| last - before);
+        assert!(more.clone().all(|n| (1..=2).contains(&n)), "{more:?}");
+        world.run(Duration::from_secs(20));
+        assert_eq!(reports(&mut world), last);
+        // It goes on; players can tell sound and pictures' times apart within a second.
+        silence(&mut world, &[]);
+        world.run(Duration::from_secs(1) + lag);
+        let again = reports(&mut world);
+        assert!(again.iter().zip(&last).all(|(again, last)| again > last));
+        world.run(Duration::from_secs(5));
+        let steady = reports(&mut world);
+        let more = steady
+            .iter()
+            .zip(&again)
+            .map(|(steady, again)| steady - again);
+        assert!(more.clone().all(|n| (4..=6).contains(&n)), "{more:?}");
+        for viewer in &viewers {
+            continuous(&video(world.client(*viewer)), 0);
         }
     });
 }
