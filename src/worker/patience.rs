@@ -16,8 +16,8 @@ const FLOWING: Duration = Duration::from_millis(5);
 /// While somebody may be joining.
 const JOINING: Duration = Duration::from_millis(2);
 
-/// While no media flows and nobody joins: answers to checks and sender reports may be so late.
-const QUIET: Duration = Duration::from_millis(20);
+/// While no media flows and nobody joins: answers to checks and timers may be so late.
+const QUIET: Duration = Duration::from_millis(50);
 
 /// Media flows until so long after the last of it.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -238,11 +238,11 @@ mod tests {
     }
 
     #[test]
-    fn without_media_a_thousand_viewers_share_fifty_turns_a_second() {
+    fn without_media_a_thousand_viewers_share_twenty_turns_a_second() {
         let mut worker = Virtual::new(millis(1));
         worker.run(millis(1000), None);
         let turns = worker.run(millis(1000), None);
-        assert!((49..=51).contains(&turns), "{turns}");
+        assert!((19..=21).contains(&turns), "{turns}");
         assert!(worker.waited <= QUIET, "{:?}", worker.waited);
         // Timers don't add to them, but are at most so late.
         let at = worker.now + millis(1);
@@ -276,7 +276,7 @@ mod tests {
         assert!(worker.waited <= JOINING, "{:?}", worker.waited);
         worker.run(JOIN, None);
         let turns = worker.run(millis(1000), None);
-        assert!((49..=51).contains(&turns), "{turns}");
+        assert!((19..=21).contains(&turns), "{turns}");
     }
 
     #[test]
