@@ -13,6 +13,8 @@ ALICE, BOB = 0, 1_000_000
 HZ = {ALICE: 440, BOB: 660}
 # From the page's call to the picture on the viewer's screen: detection, a keyframe, and two busy browsers.
 SEEN_WITHIN = 2500
+# From the POST to the last of the first pictures, beside other browsers.
+ALL_WITHIN = 2500
 
 
 async def talk(pages: dict, who: int) -> float:
@@ -86,6 +88,39 @@ async def slots(env: Env) -> None:
     row.frames = min(decoded)
     if min(decoded) < 10:
         raise Wrong(f"decoded {decoded}")
+
+
+@scenario("a viewer named like a publisher sees and hears the others only")
+async def not_himself(env: Env) -> None:
+    people = ["alice", "bob", "carol", "dave"]
+    for number, name in enumerate(people):
+        page = await env.page("chromium")
+        options = {"id": "p", "url": f"{env.whip}/{name}", "codec": CODECS["VP8"], "fps": 10, "first": number * BOB, "width": 320, "height": 180}
+        await page.call("publish", options)
+    others = ["alice", "carol", "dave"]
+    viewer = await env.page("chromium")
+    # A section more of each kind than there are others: it stays empty rather than show him to himself.
+    await viewer.call("watch", {"id": "w", "url": f"{env.whep}?identity=bob", "videos": 4, "audios": 3, "each": True})
+    named = await viewer.call("slots", "w", len(others))
+    if sorted(v for v in named.values() if v) != sorted(2 * others):
+        raise Wrong(f"slots: {named}")
+    await asyncio.sleep(2)
+    report = await viewer.call("report", "w")
+    row = env.row()
+    firsts = {}
+    for section in report["pictures"]:
+        seen = {people[frame[0] // BOB] for frame in section["frames"]}
+        told = {named[section["mid"]]} - {None}
+        if seen != told:
+            raise Wrong(f"section {section['mid']} shows {sorted(seen)}, told {sorted(told)}")
+        firsts.update({name: section["frames"][0][2] - report["postedAt"] for name in seen})
+        row.frames = min(row.frames or 1000, len(section["frames"]) or 1000)
+    if sorted(firsts) != others:
+        raise Wrong(f"pictures of {sorted(firsts)}")
+    row.first_ms = max(firsts.values())
+    if row.first_ms > ALL_WITHIN:
+        row.faults.append(f"first pictures after {firsts} ms")
+    env.check(row)
 
 
 for viewer in ("chromium", "firefox"):

@@ -217,7 +217,8 @@ function describe(transceiver) {
   transceiver.setHeaderExtensionsToNegotiate(extensions);
 }
 
-/** Watches and notes every decoded picture of the first video section. Options: id, url, codec, descriptors, relay, videos, audios (sections). */
+/** Watches and notes every decoded picture of the first video section, with `each` those of all of them.
+    Options: id, url, codec, descriptors, relay, videos, audios (sections). */
 async function watch(options) {
   const pc = new RTCPeerConnection();
   const element = document.createElement("video");
@@ -233,6 +234,7 @@ async function watch(options) {
     element.srcObject = stream;
     element.play().catch(() => {});
     if (e.track.kind === "audio") listen(client, stream);
+    else if (options.each) notePictures(client, e);
   });
   const vt = pc.addTransceiver("video", { direction: "recvonly" });
   const at = pc.addTransceiver("audio", { direction: "recvonly" });
@@ -244,6 +246,17 @@ async function watch(options) {
   observe(element, client);
   await exchange(client, options.url, options);
   return { session: client.session, connectMs: client.connectedAt - client.postedAt };
+}
+
+/** Shows a section of several in an element of its own, and notes its pictures. */
+function notePictures(client, { track, transceiver }) {
+  const element = document.createElement("video");
+  Object.assign(element, { autoplay: true, playsInline: true, muted: true, srcObject: new MediaStream([track]) });
+  document.body.append(element);
+  const notes = { frames: [], unreadable: 0, sizes: {} };
+  (client.sections ??= []).push({ transceiver, notes });
+  observe(element, notes);
+  element.play().catch(() => {});
 }
 
 function listen(client, stream) {
@@ -289,7 +302,7 @@ async function pair(pc) {
 /** What the harness reads of a client: pictures, state, codecs and counters from the browser itself. */
 async function report(id) {
   const c = clients.get(id);
-  const out = { state: c.pc.connectionState, frames: c.frames, firstAt: c.firstAt ?? null, unreadable: c.unreadable, sizes: c.sizes, postedAt: c.postedAt, connectedAt: c.connectedAt, streams: c.streams, rtp: [], pair: await pair(c.pc) };
+  const out = { state: c.pc.connectionState, frames: c.frames, firstAt: c.firstAt ?? null, unreadable: c.unreadable, sizes: c.sizes, postedAt: c.postedAt, connectedAt: c.connectedAt, streams: c.streams, pictures: (c.sections ?? []).map((s) => ({ mid: s.transceiver.mid, frames: s.notes.frames })), rtp: [], pair: await pair(c.pc) };
   const stats = await c.pc.getStats();
   stats.forEach((s) => {
     if (s.type !== "inbound-rtp" && s.type !== "outbound-rtp") return;
