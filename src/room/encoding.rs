@@ -7,6 +7,7 @@ use super::keyframe_request::{KeyframeRequester, Reaction};
 use super::ladder::Rung;
 use super::meter::LayerMeter;
 use super::packet::Packet;
+use super::parameter_sets::ParameterSets;
 use super::ring::PacketRing;
 use super::stats::EncodingStats;
 use crate::codec::dependency_descriptor::{MAX_SPATIAL, Reader};
@@ -32,63 +33,6 @@ pub struct SenderClock {
     pub wall: Duration,
     /// The RTP timestamp of that moment.
     pub timestamp: u32,
-}
-
-/// The parameter sets an encoding repeats to those who join.
-#[derive(Debug, Default, Clone)]
-pub enum ParameterSets {
-    /// The codec has none, or none came yet.
-    #[default]
-    None,
-    /// SPS and PPS.
-    H264(h264::ParameterSets),
-    /// VPS, SPS and PPS.
-    H265(h265::ParameterSets),
-}
-
-impl ParameterSets {
-    fn for_codec(codec: Codec) -> Self {
-        match codec {
-            Codec::H264 => Self::H264(h264::ParameterSets::default()),
-            Codec::H265 => Self::H265(h265::ParameterSets::default()),
-            _ => Self::None,
-        }
-    }
-
-    fn absorb(&mut self, payload: &[u8]) {
-        match self {
-            Self::None => {}
-            Self::H264(sets) => {
-                sets.absorb(payload);
-            }
-            Self::H265(sets) => {
-                sets.absorb(payload);
-            }
-        }
-    }
-
-    /// The codec has parameter sets.
-    pub fn is_needed(&self) -> bool {
-        !matches!(self, Self::None)
-    }
-
-    /// All sets a decoder needs are known.
-    pub fn is_complete(&self) -> bool {
-        match self {
-            Self::None => false,
-            Self::H264(sets) => sets.is_complete(),
-            Self::H265(sets) => sets.is_complete(),
-        }
-    }
-
-    /// Writes one aggregation packet's payload that holds them all.
-    pub fn write(&self, out: &mut [u8]) -> Option<usize> {
-        match self {
-            Self::None => None,
-            Self::H264(sets) => sets.write_stap_a(out),
-            Self::H265(sets) => sets.write_ap(out),
-        }
-    }
 }
 
 /// What another worker needs to begin where this one is.

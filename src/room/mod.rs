@@ -8,6 +8,7 @@ pub mod ladder;
 pub mod membership;
 pub mod meter;
 pub mod packet;
+pub mod parameter_sets;
 pub mod ring;
 pub mod speaker;
 pub mod stats;
