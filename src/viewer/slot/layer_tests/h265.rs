@@ -1,6 +1,8 @@
 //! Temporal layers of H.265, which only the NAL header tells (`nuh_temporal_id_plus1`,
 //! RFC 7798 §1.1.4).
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 /// Pictures from one IDR picture to the next.
