@@ -44,26 +44,7 @@ fn encrypted_payloads_switch_by_their_descriptors_and_stay_as_they_are() {
                 .each_ref()
                 .map(|s| s.iter().map(sealed).collect::<HashSet<_>>());
             let mut viewer = Viewer::new(codec, &["a", "b"], true);
-            let mut shown = "a";
-            let mut pictures = streams[0].chunk_by(|a, b| a.timestamp == b.timestamp);
-            let mut others = streams[1].chunk_by(|a, b| a.timestamp == b.timestamp);
-            let mut at = 0;
-            while let (Some(a), Some(b)) = (pictures.next(), others.next()) {
-                for (encoding, picture) in [(0, a), (1, b)] {
-                    for packet in picture {
-                        viewer.feed(encoding, packet);
-                    }
-                }
-                at += 1;
-                if rng.random_bool(0.06) || at == 1 {
-                    shown = if shown == "a" { "b" } else { "a" };
-                    viewer.choose(LayerWish {
-                        rid: Some(shown.into()),
-                        temporal: rng.random_bool(0.5).then_some(0),
-                        ..LayerWish::default()
-                    });
-                }
-            }
+            viewer.switch_about(&streams, &mut rng);
             viewer.assert_no_hole();
             assert!(viewer.decode().len() > 30, "{name}");
             let mut of = [0, 0];

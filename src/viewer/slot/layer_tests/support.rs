@@ -202,6 +202,30 @@ impl Viewer {
         self.sealed.insert(seq, datagram);
     }
 
+    /// Plays the streams of two encodings, `a` and `b`, picture by picture, and wishes for the other
+    /// one now and then.
+    pub fn switch_about(&mut self, streams: &[Vec<Packet>; 2], rng: &mut StdRng) {
+        let [ours, others] = streams
+            .each_ref()
+            .map(|s| s.chunk_by(|a, b| a.timestamp == b.timestamp));
+        let mut shown = "a";
+        for (at, (a, b)) in ours.zip(others).enumerate() {
+            for (encoding, picture) in [(0, a), (1, b)] {
+                for packet in picture {
+                    self.feed(encoding, packet);
+                }
+            }
+            if rng.random_bool(0.06) || at == 0 {
+                shown = if shown == "a" { "b" } else { "a" };
+                self.choose(LayerWish {
+                    rid: Some(shown.into()),
+                    temporal: rng.random_bool(0.5).then_some(0),
+                    ..LayerWish::default()
+                });
+            }
+        }
+    }
+
     /// No number is missing.
     pub fn assert_no_hole(&self) {
         let (first, last) = (*self.got.keys().next().unwrap(), self.newest);
