@@ -42,6 +42,8 @@ pub(super) struct Track {
     pub(super) next_pli: Instant,
     /// Its participant was told to the run.
     pub(super) told: bool,
+    /// Whose the packets are that came from the server's cache, while nothing else has come.
+    pub(super) replayed_of: Option<u64>,
     missing: Vec<Missing>,
     clock: f64,
     /// Interarrival jitter in clock units, and the transit before (RFC 3550 §6.4.1).
@@ -71,6 +73,7 @@ impl Track {
             drops_at_frame: 0,
             next_pli,
             told: false,
+            replayed_of: None,
             missing: Vec::new(),
             clock: match medium {
                 Medium::Audio => 48_000.0,
@@ -89,7 +92,8 @@ impl Track {
 
     /// Who publishes it, once that is known.
     pub(super) fn participant(&self) -> Option<u64> {
-        self.loss.stream().map(|s| s.participant)
+        let live = self.loss.stream().map(|s| s.participant);
+        live.or(self.replayed_of)
     }
 
     /// Interarrival jitter in seconds.

@@ -174,17 +174,21 @@ impl Viewer {
         stamp: Stamp,
         window: &mut Window,
     ) {
-        // What was sent before this viewer was there came from the server's
-        // cache: it has neither delay nor a place in the publisher's line.
-        if stamp.sent_ns < self.connected_ns {
-            return;
-        }
         let Some(slot) = self.slots.get_mut(at) else {
             return;
         };
         let (medium, Some(track)) = (slot.medium, &mut slot.track) else {
             return;
         };
+        // What was sent before this viewer was there came from the server's cache: it has
+        // neither delay nor a place in the publisher's line, but shows whose it is.
+        if stamp.sent_ns < self.connected_ns {
+            if track.loss.stream().is_none() {
+                let streams = STREAMS.with_borrow(|all| all.as_ref()?.get(stamp.stream));
+                track.replayed_of = streams.map(|s| s.participant);
+            }
+            return;
+        }
         let known = track.loss.stream().filter(|s| s.id == stamp.stream);
         // Only a stream of this run can be one that was switched to.
         let stream = known
