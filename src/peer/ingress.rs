@@ -35,6 +35,7 @@ const RATED_STREAMS: usize = 16;
 #[derive(Debug)]
 struct Section {
     mid: Mid,
+    kind: MediaKind,
     track: u32,
     rids: Vec<Rid>,
     codecs: Vec<codec::Codec>,
@@ -159,12 +160,13 @@ impl Ingress {
                     ssrc: s.ssrc.into(),
                     section: index,
                     encoding: layer(s.ssrc),
-                    nack: any(|f| f.nack).then(NackTracker::default),
+                    nack: tracker(section.kind, any(|f| f.nack), None),
                     highest: None,
                 }));
             }
             all.push(Section {
                 mid: engine_mid(&section.mid),
+                kind: section.kind,
                 track,
                 rids: section.rids.iter().map(|r| Rid::from(r.as_str())).collect(),
                 codecs: section.codecs.iter().map(|c| c.codec).collect(),
@@ -262,7 +264,7 @@ impl Ingress {
             ssrc,
             section: index,
             encoding,
-            nack: section.nack.then(|| NackTracker::new(self.round_trip)),
+            nack: tracker(section.kind, section.nack, self.round_trip),
             highest: None,
         };
         // A stream that changed its SSRC takes the place of its former one.
@@ -317,7 +319,7 @@ impl Ingress {
             track: section.track,
             encoding,
             ssrc: *ssrc,
-            hopeless: hopeless || number.begins && codec.kind() == MediaKind::Video,
+            hopeless: (hopeless || number.begins) && codec.kind() == MediaKind::Video,
             packet: Packet {
                 arrival: now,
                 seq: number.seq,
@@ -402,7 +404,7 @@ impl Ingress {
         self.round_trip = round_trip;
         for stream in &mut self.streams {
             if let Some(nack) = &mut stream.nack {
-                *nack = NackTracker::new(round_trip);
+                nack.learn_round_trip(round_trip);
             }
         }
     }
@@ -418,28 +420,31 @@ impl Ingress {
             .min()
     }
 
-    /// Asks for what is missing and due; returns how many packets that are.
+    /// Asks for what is missing and due; returns how many packets that are. The tracks and
+    /// encodings whose pictures lack something for good go into `lost`.
     pub fn ask_for_repairs(
         &mut self,
         now: Instant,
         sender: &mut NackSender,
         arena: &mut SendArena,
         path: Path,
+        lost: &mut SmallVec<[(u32, u8); 4]>,
     ) -> u64 {
         let mut asked = 0;
         for stream in &mut self.streams {
             let Some(tracker) = &mut stream.nack else {
                 continue;
             };
-            tracker.due(now, &mut self.missing);
+            let Some(section) = self.sections.get(usize::from(stream.section)) else {
+                continue;
+            };
+            if tracker.due(now, &mut self.missing) && section.kind == MediaKind::Video {
+                lost.push((section.track, stream.encoding));
+            }
             if self.missing.is_empty() {
                 continue;
             }
-            let reduced = self
-                .sections
-                .get(usize::from(stream.section))
-                .is_some_and(|s| s.reduced);
-            if sender.send(arena, path, *stream.ssrc, &self.missing, reduced) {
+            if sender.send(arena, path, *stream.ssrc, &self.missing, section.reduced) {
                 asked += self.missing.len() as u64;
             }
         }
@@ -485,6 +490,12 @@ impl Ingress {
     pub fn tracks(&self) -> impl Iterator<Item = u32> {
         self.sections.iter().map(|s| s.track)
     }
+}
+
+/// What notices losses of a stream: of pictures also where they can't be asked for, since only
+/// a keyframe repairs them then.
+fn tracker(kind: MediaKind, asks: bool, round_trip: Option<Duration>) -> Option<NackTracker> {
+    (asks || kind == MediaKind::Video).then(|| NackTracker::new(round_trip, asks))
 }
 
 /// Its packets have transport-wide numbers, and the engine gives feedback on them.

@@ -33,6 +33,10 @@ const TOO_OLD: Duration = Duration::from_millis(1200);
 /// but of the way, and a keyframe is the better answer.
 const MAX_MISSING: usize = 256;
 
+/// The engine takes no packet this far behind the newest (str0m's `MAX_MISORDER`): a repair
+/// would be thrown away.
+const WINDOW: u64 = 100;
+
 /// Sequence numbers in one request.
 const PER_REQUEST: usize = 64;
 
@@ -54,27 +58,30 @@ pub struct NackTracker {
     rtt: Duration,
     /// A repair told it.
     measured: bool,
-}
-
-impl Default for NackTracker {
-    fn default() -> Self {
-        Self::new(None)
-    }
+    /// The publisher can be asked; else what does not come by itself is lost.
+    asks: bool,
 }
 
 impl NackTracker {
-    /// A tracker of a stream whose sender's handshake took a round trip of `handshake`.
-    pub fn new(handshake: Option<Duration>) -> Self {
+    /// A tracker of a stream whose sender's handshake took a round trip of `handshake`, and
+    /// which agreed to NACK or not.
+    pub fn new(handshake: Option<Duration>, asks: bool) -> Self {
         let rtt = handshake.map(|rtt| rtt.clamp(BELIEVED.0, BELIEVED.1));
         Self {
             highest: None,
             missing: VecDeque::new(),
             rtt: rtt.unwrap_or(FIRST_RTT),
             measured: false,
+            asks,
         }
     }
 
-    /// Notes an arrival. True when so much is missing that only a keyframe helps.
+    /// The handshake took this round trip; nothing has come yet.
+    pub fn learn_round_trip(&mut self, handshake: Option<Duration>) {
+        *self = Self::new(handshake, self.asks);
+    }
+
+    /// Notes an arrival. True when something is lost for good, so that only a keyframe helps.
     pub fn arrived(&mut self, now: Instant, seq: u64) -> bool {
         let Some(highest) = self.highest else {
             self.highest = Some(seq);
@@ -97,7 +104,11 @@ impl NackTracker {
             asked: None,
             tries: 0,
         }));
-        false
+        let before = self.missing.len();
+        while self.missing.front().is_some_and(|m| m.seq + WINDOW < seq) {
+            self.missing.pop_front();
+        }
+        self.missing.len() < before
     }
 
     fn repaired(&mut self, now: Instant, seq: u64) {
@@ -133,11 +144,17 @@ impl NackTracker {
         self.missing.iter().map(|m| m.due).min()
     }
 
-    /// The numbers to ask for now, in rising order, into `out`.
-    pub fn due(&mut self, now: Instant, out: &mut Vec<u16>) {
+    /// The numbers to ask for now, in rising order, into `out`. True when some were given up:
+    /// they are lost for good.
+    pub fn due(&mut self, now: Instant, out: &mut Vec<u16>) -> bool {
         out.clear();
-        self.missing
-            .retain(|m| m.tries < MAX_TRIES && now.saturating_duration_since(m.since) < TOO_OLD);
+        let before = self.missing.len();
+        let asks = self.asks;
+        self.missing.retain(|m| {
+            let in_time = now.saturating_duration_since(m.since) < TOO_OLD;
+            in_time && (m.due > now || asks && m.tries < MAX_TRIES)
+        });
+        let given_up = self.missing.len() < before;
         let pace = self.rtt.max(Duration::from_millis(15));
         for missing in &mut self.missing {
             if missing.due > now || out.len() == PER_REQUEST {
@@ -150,6 +167,7 @@ impl NackTracker {
             missing.due = now + pace * 5 / 4 + pace / 2 * u32::from(missing.tries - 1);
             out.push(missing.seq as u16);
         }
+        given_up
     }
 }
 
@@ -240,7 +258,7 @@ mod tests {
     #[test]
     fn a_late_packet_is_not_asked_for() {
         let start = Instant::now();
-        let mut tracker = NackTracker::default();
+        let mut tracker = NackTracker::new(None, true);
         let mut out = Vec::new();
         tracker.arrived(start, 10);
         tracker.arrived(start, 12);
@@ -254,7 +272,7 @@ mod tests {
     #[test]
     fn a_missing_packet_is_asked_for_once_a_round_trip_and_given_up() {
         let start = Instant::now();
-        let mut tracker = NackTracker::default();
+        let mut tracker = NackTracker::new(None, true);
         tracker.arrived(start, 65_534);
         tracker.arrived(start, 65_538);
         let (mut out, mut times) = (Vec::new(), Vec::new());
@@ -275,7 +293,7 @@ mod tests {
     #[test]
     fn repairs_tell_the_round_trip() {
         let start = Instant::now();
-        let mut tracker = NackTracker::default();
+        let mut tracker = NackTracker::new(None, true);
         let mut out = Vec::new();
         for round in 0..100u64 {
             let now = at(start, round * 1000);
@@ -323,12 +341,12 @@ mod tests {
         // The handshake told how long it is.
         for rtt in [30, 100, 300, 600] {
             let handshake = Some(Duration::from_millis(rtt));
-            let tries = tries(NackTracker::new(handshake), rtt);
+            let tries = tries(NackTracker::new(handshake, true), rtt);
             assert!(tries.iter().all(|t| *t == 1), "{rtt} ms: {tries:?}");
         }
         // Or it did not: the first repair does.
         for rtt in [30, 100, 300] {
-            let tries = tries(NackTracker::default(), rtt);
+            let tries = tries(NackTracker::new(None, true), rtt);
             assert!(tries[1..].iter().all(|t| *t == 1), "{rtt} ms: {tries:?}");
         }
     }
@@ -337,7 +355,7 @@ mod tests {
     fn a_request_that_was_lost_slows_the_next_ones_a_little_only() {
         let start = Instant::now();
         let handshake = Some(Duration::from_millis(40));
-        let mut tracker = NackTracker::new(handshake);
+        let mut tracker = NackTracker::new(handshake, true);
         let mut out = Vec::new();
         for round in 0..50u64 {
             let now = at(start, round * 1000);
@@ -362,10 +380,45 @@ mod tests {
     #[test]
     fn a_hole_too_large_is_a_case_for_a_keyframe() {
         let start = Instant::now();
-        let mut tracker = NackTracker::default();
+        let mut tracker = NackTracker::new(None, true);
         tracker.arrived(start, 1);
-        assert!(!tracker.arrived(start, 200));
+        assert!(!tracker.arrived(start, 100));
         assert!(tracker.arrived(start, 500));
         assert_eq!(tracker.deadline(), None);
+    }
+
+    #[test]
+    fn what_the_engine_would_throw_away_is_not_asked_for_and_lost() {
+        let start = Instant::now();
+        let mut tracker = NackTracker::new(None, true);
+        let mut out = Vec::new();
+        tracker.arrived(start, 0);
+        for seq in 2..=101 {
+            assert!(!tracker.arrived(start, seq), "{seq}");
+        }
+        assert!(tracker.arrived(start, 103), "it is told once");
+        assert!(!tracker.arrived(start, 104));
+        assert!(!tracker.due(at(start, 10), &mut out));
+        assert_eq!(out, [102]);
+    }
+
+    #[test]
+    fn what_is_given_up_is_told_once() {
+        let start = Instant::now();
+        let mut out = Vec::new();
+        // A publisher that can be asked has its time; one that can't has that of reordering.
+        for (asks, lost_after) in [(true, 1200), (false, 8)] {
+            let mut tracker = NackTracker::new(None, asks);
+            tracker.arrived(start, 1);
+            tracker.arrived(start, 3);
+            let mut told = Vec::new();
+            for millis in 0..3000 {
+                if tracker.due(at(start, millis), &mut out) {
+                    told.push(millis);
+                }
+                assert!(asks || out.is_empty());
+            }
+            assert_eq!(told, [lost_after]);
+        }
     }
 }

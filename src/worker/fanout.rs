@@ -36,12 +36,7 @@ impl Core {
             if let Some(encoding) = track.encodings.get_mut(usize::from(packet.encoding)) {
                 encoding.ssrc = Some(packet.ssrc);
             }
-            let watched = !track.remote_subscribers.is_empty()
-                || track
-                    .encodings
-                    .get(usize::from(packet.encoding))
-                    .is_some_and(|e| e.viewers > 0);
-            if packet.hopeless && watched {
+            if packet.hopeless && self.is_watched(index, packet.encoding) {
                 self.want_keyframe(index, packet.encoding);
             }
             self.ingest(now, index, packet.encoding, packet.packet);

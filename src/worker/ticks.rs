@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use smallvec::SmallVec;
+
 use super::core::Core;
 use super::mesh::MeshMessage;
 use super::session::{Media, Session};
@@ -99,8 +101,23 @@ impl Core {
             return;
         };
         let arena = &mut self.outputs.arena;
-        self.totals.nacks_out += publisher.ingress.ask_for_repairs(now, sender, arena, path);
-        publisher.ingress.tell_maximum(now, sender, arena, path);
+        let mut lost = SmallVec::new();
+        let ingress = &mut publisher.ingress;
+        self.totals.nacks_out += ingress.ask_for_repairs(now, sender, arena, path, &mut lost);
+        ingress.tell_maximum(now, sender, arena, path);
+        for (track, encoding) in lost {
+            if self.is_watched(track, encoding) {
+                self.want_keyframe(track, encoding);
+            }
+        }
+    }
+
+    /// Somebody is sent an encoding, here or by another worker.
+    pub(super) fn is_watched(&self, index: u32, encoding: u8) -> bool {
+        self.tracks.get(index as usize).is_some_and(|track| {
+            let encoding = track.encodings.get(usize::from(encoding));
+            !track.remote_subscribers.is_empty() || encoding.is_some_and(|e| e.viewers > 0)
+        })
     }
 
     /// Somebody needs a keyframe of an encoding.

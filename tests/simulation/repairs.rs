@@ -142,3 +142,38 @@ fn no_repairs_are_asked_for_or_sent_without_loss() {
         assert!(freeze < Duration::from_millis(60), "{freeze:?}");
     });
 }
+
+/// What the publisher cannot repair in time freezes nobody until browsers complain: it is asked
+/// for a keyframe.
+#[test]
+fn a_loss_that_comes_back_too_late_is_answered_by_a_keyframe() {
+    let name = "a_loss_that_comes_back_too_late_is_answered_by_a_keyframe";
+    over_seeds(name, 3, |seed| {
+        let mut world = World::new(seed, 1);
+        // 900 packets a second: a repair is 150 packets late.
+        world.links.delay = Duration::from_millis(80);
+        let plan = Plan {
+            packets_per_frame: 30,
+            packet_size: 600,
+            audio: false,
+            ..Plan::default()
+        };
+        let publisher = world.publish(0, 1, 1, plan);
+        let viewer = world.view(0, 1, ALICE);
+        world.run(Duration::from_secs(3));
+        let requests = world.client(publisher).keyframe_requests;
+        let lost = world.up[publisher.0].lost;
+        world.up[publisher.0].conditions.loss = 0.05;
+        while world.up[publisher.0].lost == lost {
+            world.run(Duration::from_millis(1));
+        }
+        world.up[publisher.0].conditions.loss = 0.0;
+        let from = world.now;
+        world.run(Duration::from_secs(3));
+        let to = world.now;
+        let freeze = longest_freeze(&video(world.client(viewer)), from, to);
+        assert!(freeze < Duration::from_millis(800), "{freeze:?}");
+        let asked = world.client(publisher).keyframe_requests - requests;
+        assert!((1..=3).contains(&asked), "{asked} keyframes");
+    });
+}
