@@ -19,9 +19,13 @@ use super::sys::{self, BATCH, Control, RawAddress};
 const FULL_WAITS: u32 = 2;
 const FULL_WAIT: Duration = Duration::from_millis(1);
 
-/// Datagrams up to this size pass every IPv6 link unfragmented (1280 less IPv6 and UDP
-/// headers): if a run of such is refused, the size is not why.
+/// Datagrams up to this size pass nearly every link unfragmented (1280 less IPv6 and UDP
+/// headers): if runs of such are refused, the size is not why.
 const ALWAYS_FITS: usize = 1280 - 40 - 8;
+
+/// Runs that may be refused before any was taken; then the socket sends without GSO. Where one
+/// was taken, a refusal tells of one path only, such as one with a small MTU.
+const REFUSALS: u32 = 16;
 
 /// Why a media socket could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -167,6 +171,10 @@ pub struct UdpPort {
     only_v6: bool,
     gro: bool,
     gso: bool,
+    /// A run was taken.
+    gso_works: bool,
+    /// Runs that were refused before.
+    refusals: u32,
     pairs: Pairs,
     names: Box<[RawAddress]>,
     controls: Box<[Control]>,
@@ -196,6 +204,8 @@ impl UdpPort {
             only_v6: lanes::is_only_v6(address, options),
             gro,
             gso,
+            gso_works: false,
+            refusals: 0,
             pairs: Pairs::default(),
             names: vec![RawAddress::default(); BATCH].into_boxed_slice(),
             controls: vec![Control::default(); BATCH].into_boxed_slice(),
@@ -231,6 +241,12 @@ impl UdpPort {
     /// Goes on without GSO, as after the kernel refused it.
     pub fn disable_gso(&mut self) {
         self.gso = false;
+    }
+
+    /// A run was refused whose datagrams were taken one by one.
+    fn refused(&mut self) {
+        self.refusals += 1;
+        self.gso &= self.gso_works || self.refusals < REFUSALS;
     }
 
     /// The socket, to wait for.
@@ -358,6 +374,7 @@ impl Sending<'_> {
                     // The kernel takes at least one or tells an error; to be sure, never loop.
                     let (sent, left) = rest.split_at(taken.clamp(1, rest.len()));
                     for message in sent {
+                        self.port.gso_works |= message.count() > 1;
                         self.report.datagrams += message.count();
                         self.report.bytes += message.len() as u64;
                     }
@@ -453,7 +470,7 @@ impl Sending<'_> {
                 self.flush_plain(message);
                 let worked = self.report.datagrams > before;
                 if worked && (code == libc::EIO || message.segment <= ALWAYS_FITS) {
-                    self.port.gso = false;
+                    self.port.refused();
                 }
             }
             _ => self.report.errors += message.count(),

@@ -301,3 +301,28 @@ fn a_port_with_two_sockets_is_as_busy_as_one_with_one() {
         assert!(matches!(error, BindError::Busy { .. }));
     }
 }
+
+#[test]
+fn refusals_turn_gso_off_only_where_it_never_worked() {
+    let mut never = port("127.0.0.1:0");
+    let had_gso = never.has_gso();
+    for _ in 1..REFUSALS {
+        never.refused();
+    }
+    assert_eq!(never.has_gso(), had_gso, "it may have been one path");
+    never.refused();
+    assert!(!never.has_gso());
+
+    let mut works = port("127.0.0.1:0");
+    let mut to = port("127.0.0.1:0");
+    let mut arena = SendArena::new(1 << 20, 100);
+    for n in 0..2 {
+        assert!(arena.push(path(&works, "127.0.0.1", to.local()), &[n; 300]));
+    }
+    works.send(&arena);
+    read(&mut to, 2);
+    for _ in 0..2 * REFUSALS {
+        works.refused();
+    }
+    assert_eq!(works.has_gso(), had_gso);
+}
