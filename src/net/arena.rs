@@ -159,9 +159,10 @@ impl SendArena {
         self.used
     }
 
-    /// How many more bytes fit; none when there is no room for another run.
+    /// How many more bytes fit; none when an eighth of the runs is left, so that what one viewer
+    /// gets in a turn never meets the end of them.
     pub fn room(&self) -> usize {
-        if self.runs.len() < self.max_runs {
+        if self.runs.len() < self.max_runs - self.max_runs / 8 {
             self.bytes.len() - self.used
         } else {
             0
@@ -304,5 +305,19 @@ pub(super) mod tests {
         arena.commit(usize::MAX);
         assert_eq!(arena.bytes(), 40);
         assert!(arena.reserve(path(2), usize::MAX).is_none());
+    }
+
+    #[test]
+    fn the_last_runs_are_kept_for_the_viewer_in_hand() {
+        let mut arena = SendArena::new(1 << 20, 80);
+        for port in 0..70 {
+            assert!(arena.room() > 0, "{port}");
+            assert!(arena.push(path(port), &[0; 10]));
+        }
+        assert_eq!(arena.room(), 0);
+        for port in 70..80 {
+            assert!(arena.push(path(port), &[0; 10]));
+        }
+        assert!(!arena.push(path(80), &[0; 10]));
     }
 }
