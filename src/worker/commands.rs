@@ -184,13 +184,21 @@ impl Core {
             let viewer = self.sessions.get_mut(index).and_then(Session::viewer);
             let old = viewer.and_then(|v| v.slot_by_mid(&section.mid));
             let old = old.ok_or(Refusal::UnknownMedia)?;
-            let mut slot = Slot::new(section, old.ssrcs, seeds);
+            let mut ssrcs = old.ssrcs;
+            ssrcs.rtx = ssrcs
+                .rtx
+                .filter(|_| section.codecs.iter().any(|c| c.rtx_pt.is_some()));
+            let mut slot = Slot::new(section, ssrcs, seeds);
             slot.wish = old.wish.clone();
             kept.push(slot);
         }
         if let Some(viewer) = self.sessions.get_mut(index).and_then(Session::viewer) {
             viewer.slots = kept;
             viewer.watching = None;
+            // An answer that is repeated may find keys of a handshake: with new numbers under
+            // the same SSRCs they would seal a packet's index twice.
+            viewer.egress = None;
+            viewer.next_report = None;
         }
         self.bind_viewer(index);
         self.wake_at(key, now + self.config.connect_timeout);
