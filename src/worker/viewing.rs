@@ -8,7 +8,7 @@ use super::core::Core;
 use super::session::{Media, Session};
 use crate::control::messages::{Event, InactiveReason};
 use crate::peer::congestion::reports::Report;
-use crate::peer::congestion::{Carries, Micros};
+use crate::peer::congestion::{Carries, Micros, STATUSES};
 use crate::peer::egress::Outlet;
 use crate::peer::rtcp::{self, NtpTime, RtcpWriter, SenderInfo, round_trip};
 use crate::telemetry::DropReason;
@@ -196,6 +196,7 @@ impl Core {
         let micros = self.config.clock.micros(now);
         let session = slot;
         let mut starving = smallvec::SmallVec::<[u8; 2]>::new();
+        let mut statuses = STATUSES;
         for packet in rtcp::packets(plain) {
             match packet {
                 Ok(rtcp::Packet::Nack(nack)) => {
@@ -238,7 +239,7 @@ impl Core {
                     viewer.congestion.set_carries(micros, viewer.carries());
                     viewer
                         .congestion
-                        .on_twcc(micros, &feedback, &mut egress.log);
+                        .on_twcc(micros, &feedback, &mut egress.log, &mut statuses);
                     let queue = viewer.congestion.queue_delay();
                     let queue = queue.map(|delay| Duration::from_micros(delay.max(0) as u64));
                     viewer.pacer.note_queue(queue);

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use weir::net::sys::thread_cpu_time;
 use weir::peer::congestion::sent::SentLog;
-use weir::peer::congestion::{Congestion, Micros};
+use weir::peer::congestion::{Congestion, Micros, STATUSES};
 use weir::peer::rtcp::{self, Arrival, Packet, RtcpWriter};
 
 /// Viewers whose state takes turns in the caches.
@@ -130,7 +130,7 @@ fn main() {
                 for (congestion, log) in &mut all {
                     for packet in rtcp::packets(&interval.feedback) {
                         if let Ok(Packet::Twcc(twcc)) = packet {
-                            congestion.on_twcc(interval.now, &twcc, log);
+                            congestion.on_twcc(interval.now, &twcc, log, &mut { STATUSES });
                         }
                     }
                     // Every viewer is sent the same: media alone.

@@ -37,6 +37,9 @@ pub const MIN_RATE: f64 = 30_000.0;
 /// No estimate is higher; no browser sends more to one viewer.
 pub const MAX_RATE: f64 = 60_000_000.0;
 
+/// One datagram tells of no more packets than this: a log holds no more.
+pub const STATUSES: usize = 4096;
+
 /// What a viewer is sent. Sound alone tells that a path carries so much and no more than
 /// that, and there is nothing that a train could be made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -115,10 +118,17 @@ impl Congestion {
         }
     }
 
-    /// Takes transport-wide feedback, and begins a probe when one is due.
-    pub fn on_twcc(&mut self, now: Micros, feedback: &Twcc<'_>, log: &mut SentLog) {
+    /// Takes transport-wide feedback, and begins a probe when one is due. `budget` is how many
+    /// more packets may be told of by what came together ([`STATUSES`] at first).
+    pub fn on_twcc(
+        &mut self,
+        now: Micros,
+        feedback: &Twcc<'_>,
+        log: &mut SentLog,
+        budget: &mut usize,
+    ) {
         let transport = self.transport.get_or_insert_default();
-        transport.feedback(now, feedback, log, self.target, self.carries);
+        transport.feedback(now, feedback, log, self.target, self.carries, budget);
     }
 
     /// Takes the viewer's own estimate.

@@ -83,7 +83,8 @@ impl Path {
             let rtcp::Packet::Twcc(twcc) = packet.unwrap() else {
                 panic!("feedback");
             };
-            self.congestion.on_twcc(self.now, &twcc, &mut self.log);
+            self.congestion
+                .on_twcc(self.now, &twcc, &mut self.log, &mut { STATUSES });
         }
     }
 
@@ -159,4 +160,25 @@ fn a_controller_is_small() {
         size_of::<Congestion>()
     );
     assert!(size_of::<Transport>() <= 3584, "{}", size_of::<Transport>());
+}
+
+#[test]
+fn one_datagram_tells_of_so_many_packets_and_no_more() {
+    let mut path = Path::new();
+    path.run(1.0, 1e6, 50e6, None);
+    // RFC 4585 §6.1 around draft-holmer-rmcat-transport-wide-cc-extensions-01 §3.1: one run of
+    // 8191 packets that did not come.
+    let mut bytes = vec![0x8f, 205, 0, 5];
+    bytes.extend([0; 8]);
+    bytes.extend([0, 0, 0x1f, 0xff, 0, 0, 0, 0]);
+    bytes.extend([0x1f, 0xff, 0, 0]);
+    let Some(Ok(rtcp::Packet::Twcc(feedback))) = rtcp::packets(&bytes).next() else {
+        panic!("it can be read");
+    };
+    let mut budget = STATUSES;
+    for left in [0, 0] {
+        path.congestion
+            .on_twcc(path.now, &feedback, &mut path.log, &mut budget);
+        assert_eq!(budget, left);
+    }
 }

@@ -11,9 +11,6 @@ use super::trendline::{Trendline, Usage};
 use super::{Carries, MAX_RATE, Micros};
 use crate::peer::rtcp::Twcc;
 
-/// Feedback tells of no more packets than this: a log holds no more.
-const STATUSES: usize = 4096;
-
 /// Spans that the arriving rate is taken over: for the capacity while there is
 /// a queue, and for what is sent in general.
 const ARRIVING: Micros = 200_000;
@@ -130,7 +127,7 @@ impl Transport {
         self.prober.due(now, log, rtt)
     }
 
-    /// Takes a feedback packet.
+    /// Takes a feedback packet, and no more of it than `budget` statuses, which it uses up.
     pub(super) fn feedback(
         &mut self,
         now: Micros,
@@ -138,6 +135,7 @@ impl Transport {
         log: &mut SentLog,
         target: Option<f64>,
         carries: Carries,
+        budget: &mut usize,
     ) {
         let pictures = carries == Carries::Pictures;
         if pictures {
@@ -145,7 +143,8 @@ impl Transport {
         }
         let mut arrival = self.unwrap(feedback.reference_time);
         let mut newest = None;
-        for (sequence, delta) in feedback.statuses().take(STATUSES) {
+        for (sequence, delta) in feedback.statuses().take(*budget) {
+            *budget -= 1;
             let arrived = delta.map(|delta| {
                 arrival += Micros::from(delta);
                 arrival

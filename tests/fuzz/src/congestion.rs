@@ -3,7 +3,7 @@
 
 use weir::peer::congestion::reports::Report;
 use weir::peer::congestion::sent::SentLog;
-use weir::peer::congestion::{Congestion, MAX_RATE, MIN_RATE};
+use weir::peer::congestion::{Congestion, MAX_RATE, MIN_RATE, STATUSES};
 use weir::peer::rtcp::{Arrival, Packet, RtcpWriter, packets};
 use weir::units::Bitrate;
 
@@ -109,7 +109,8 @@ impl State {
     fn hear(&mut self, bytes: &[u8]) {
         for packet in packets(bytes) {
             if let Ok(Packet::Twcc(feedback)) = packet {
-                self.congestion.on_twcc(self.now, &feedback, &mut self.log);
+                self.congestion
+                    .on_twcc(self.now, &feedback, &mut self.log, &mut { STATUSES });
             }
         }
     }

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use weir::peer::congestion::Congestion;
 use weir::peer::congestion::sent::SentLog;
+use weir::peer::congestion::{Congestion, STATUSES};
 use weir::peer::rtcp::{self, Arrival, RtcpWriter};
 use weir::units::Bitrate;
 
@@ -138,7 +138,8 @@ impl Flow for Ours {
         self.congestion.set_target(target);
         for packet in rtcp::packets(feedback) {
             if let Ok(rtcp::Packet::Twcc(twcc)) = packet {
-                self.congestion.on_twcc(now, &twcc, &mut self.log);
+                self.congestion
+                    .on_twcc(now, &twcc, &mut self.log, &mut { STATUSES });
             }
         }
     }
