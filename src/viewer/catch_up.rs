@@ -318,6 +318,10 @@ impl Slot {
                 self.behind = None;
                 Step::Live
             }
+            Forwarded::Broken => {
+                self.behind = None;
+                Step::Ended
+            }
             Forwarded::Late | Forwarded::Cut => Step::Passed,
             Forwarded::NoFormat => Step::NoFormat,
             Forwarded::Failed(error) => Step::Failed(error),

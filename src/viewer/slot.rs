@@ -48,6 +48,8 @@ pub enum Forwarded {
     NoFormat,
     /// It belongs to a time before the last switch.
     Late,
+    /// Too much is missing ahead of it to be made good: the next entry frame is waited for.
+    Broken,
     /// The send arena is full, or it could not be sealed.
     Failed(SendError),
 }
@@ -334,6 +336,16 @@ impl Slot {
             Some(behind) => behind.take_restart(encoding, packet),
             None => None,
         };
+        if broken
+            && verdict == Verdict::Forward
+            && restart.is_none()
+            && self.kind == MediaKind::Video
+            && !packet.entry
+        {
+            // Closed up, the line would look whole, and what is missing is what it refers to.
+            self.selection.interrupt();
+            return Forwarded::Broken;
+        }
         if verdict == Verdict::Switch || broken || restart.is_some() {
             if verdict == Verdict::Forward {
                 self.entering = self.layers.target();

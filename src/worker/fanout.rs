@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
+use super::backlog::Starving;
 use super::binding::move_on;
 use super::core::{Core, Flush};
 use super::mesh::{MediaMessage, MeshMessage};
@@ -172,6 +173,11 @@ impl Core {
                             viewer.repairs.earn(size);
                         }
                         Forwarded::NotSelected | Forwarded::Cut | Forwarded::Late => {}
+                        Forwarded::Broken => self.starving.push(Starving {
+                            session: subscriber.session,
+                            slot: subscriber.slot,
+                            needed: slot.wanted_encoding(),
+                        }),
                         Forwarded::NoFormat => self.totals.drops.add(DropReason::CodecMismatch),
                         Forwarded::Failed(SendError::Full) => {
                             self.totals.drops.add(DropReason::EgressFull);

@@ -6,7 +6,7 @@
 mod peer;
 #[allow(dead_code)]
 #[path = "../../tests/bench/stage.rs"]
-mod stage;
+pub(super) mod stage;
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn ssrc(stage: &Stage, peer: usize) -> u32 {
 }
 
 /// Gives the core these packets in one turn; returns the peers that it closed.
-fn turn(stage: &mut Stage, packets: &[Vec<u8>]) -> Vec<usize> {
+pub(super) fn turn(stage: &mut Stage, packets: &[Vec<u8>]) -> Vec<usize> {
     for bytes in packets {
         stage.deliver(0, bytes, &mut ());
     }
@@ -51,14 +51,14 @@ fn turn(stage: &mut Stage, packets: &[Vec<u8>]) -> Vec<usize> {
 }
 
 /// Pictures' packets that a peer was sent since the last call.
-fn pictures(stage: &mut Stage, peer: usize) -> usize {
+pub(super) fn pictures(stage: &mut Stage, peer: usize) -> usize {
     let ssrc = ssrc(stage, peer);
     let seen = std::mem::take(&mut stage.peers[peer].seen);
     seen.iter().filter(|packet| packet.ssrc == ssrc).count()
 }
 
 /// A publisher and three viewers that get its pictures.
-fn staged() -> Stage {
+pub(super) fn staged() -> Stage {
     let mut stage = Stage::new();
     stage.publish();
     stage.views(3);

@@ -28,6 +28,8 @@ mod totals;
 mod viewing;
 
 #[cfg(test)]
+mod fanout_tests;
+#[cfg(test)]
 mod guard_tests;
 #[cfg(test)]
 mod rooms_tests;

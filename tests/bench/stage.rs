@@ -274,6 +274,11 @@ impl Stage {
         packets
     }
 
+    /// So many packets of the publisher's pictures never come.
+    pub fn lose(&mut self, packets: u64) {
+        self.video.as_mut().expect("a publisher").seq += packets;
+    }
+
     /// The next 20 ms of the publisher's sound, sealed.
     pub fn sound(&mut self) -> Vec<u8> {
         self.now += Duration::from_millis(20);

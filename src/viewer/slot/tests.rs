@@ -236,6 +236,27 @@ fn picture_ids_go_on_over_a_change_of_publishers() {
     }
 }
 
+/// Decoders that get a whole line decode what they should not.
+#[test]
+fn a_line_that_broke_goes_on_with_a_keyframe_only() {
+    let mut bench = bench(true);
+    let first = bench.forward(keyframe(100, 3000));
+    let (_, before, ..) = bench.open(first);
+    let far = 101 + LINE_BREAK + 1;
+    for (seq, expected) in [(far, Forwarded::Broken), (far + 1, Forwarded::NotSelected)] {
+        let delta = packet(seq, 9000);
+        let (result, sent) = bench.out(|s, out, e, t| s.forward(out, e, t, 0, &delta));
+        assert_eq!((result, sent.len()), (expected, 0));
+    }
+    assert_eq!(bench.slot.wanted_encoding(), Some(0));
+    assert!(bench.slot.selection.current().is_none());
+    let next = bench.forward(keyframe(far + 2, 12_000));
+    assert_eq!(bench.open(next).1, before + 1);
+    // A keyframe right behind the break needs no other.
+    let next = bench.forward(keyframe(far + 4 + LINE_BREAK, 15_000));
+    assert_eq!(bench.open(next).1, before + 2);
+}
+
 #[test]
 fn what_was_never_sent_or_is_long_gone_is_not_repaired() {
     let mut bench = bench(true);
