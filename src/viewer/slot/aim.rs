@@ -89,6 +89,9 @@ impl Slot {
             if self.paused || track.encodings.is_empty() {
                 self.selection.stop();
             }
+            if track.encodings.is_empty() {
+                self.behind = None; // the packets have gone with their publisher
+            }
             self.chosen = None;
             return (None, before != (None, self.paused));
         };

@@ -257,6 +257,20 @@ fn a_line_that_broke_goes_on_with_a_keyframe_only() {
     assert_eq!(bench.open(next).1, before + 2);
 }
 
+/// A slot that stays behind keeps its viewer's path from being probed.
+#[test]
+fn a_slot_whose_publisher_has_gone_is_behind_with_nothing() {
+    let mut bench = bench(true);
+    bench.forward(keyframe(100, 3000));
+    let next = packet(101, 6000);
+    let now = bench.now;
+    let Bench { slot, track, .. } = &mut bench;
+    assert!(slot.fall_behind(track, 0, &next, now));
+    track.detach();
+    aim(slot, track);
+    assert!(slot.behind.is_none());
+}
+
 #[test]
 fn what_was_never_sent_or_is_long_gone_is_not_repaired() {
     let mut bench = bench(true);
