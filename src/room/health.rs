@@ -182,7 +182,12 @@ impl Health {
         };
         let step = timestamp.wrapping_sub(timing.timestamp).cast_signed();
         if step < 0 {
-            return; // shown before what came already: a B-frame
+            // Shown before what came already is a B-frame; what lies far back is of another
+            // SSRC, whose timestamps began anew (RFC 3550 §5.1).
+            if step.unsigned_abs() > rate {
+                self.start_timing(arrival, timestamp);
+            }
+            return;
         }
         let elapsed = timing.elapsed + i64::from(step);
         let at = micros(arrival.saturating_duration_since(timing.base));
@@ -382,6 +387,24 @@ mod tests {
         assert!(seen.drift_ppm.unwrap().abs() < 100.0, "{seen:?}");
         assert!(seen.jitter < Duration::from_millis(5), "{seen:?}");
         assert_eq!((seen.late, seen.missing, seen.unrepaired), (0.0, 0.0, 0.0));
+    }
+
+    #[test]
+    fn a_stream_that_begins_anew_is_measured_again() {
+        let start = Instant::now();
+        let mut health = Health::default();
+        for frame in 0..100u64 {
+            // A new SSRC has another timestamp to begin with, and its pictures come in pairs.
+            let (timestamp, pair) = match frame {
+                0..50 => (3_000_000_000, 0),
+                _ => (2_000_000_000, frame % 2 * 40),
+            };
+            let arrival = at(start, frame * 40 - pair);
+            let timestamp = timestamp + frame as u32 * 3600;
+            health.packet(arrival, frame, timestamp, RATE);
+        }
+        let seen = health.snapshot(at(start, 4_000), false, RATE);
+        assert!(seen.jitter > Duration::from_millis(20), "{seen:?}");
     }
 
     #[test]

@@ -132,13 +132,15 @@ impl VoiceMeter {
     #[inline]
     pub fn hear(&mut self, now: Instant, timestamp: u32, clock_rate: u32, level: u8) -> bool {
         let step = self.newest.map_or(0, |n| timestamp.wrapping_sub(n) as i32);
-        if step < 0 {
+        // One that lies far back begins anew: another SSRC has another timestamp
+        // to begin with (RFC 3550 §5.1).
+        if step < 0 && step.unsigned_abs() <= clock_rate {
             return false; // overtaken: its time has been judged
         }
         self.newest = Some(timestamp);
         // By the publisher's own clock, so that jitter and bursts change nothing.
         let time = match step {
-            0 => 0.02,
+            ..=0 => 0.02,
             step => (step as f32 / clock_rate.max(1) as f32).min(LONGEST_PACKET),
         };
         let level = -f32::from(level & 0x7f);
@@ -325,5 +327,18 @@ mod tests {
         assert_eq!(meter.voice().map(|v| v.phase), Some(Phase::Talking));
         // One that was overtaken changes nothing.
         assert!(!meter.hear(start, 960, 48_000, 127));
+    }
+
+    #[test]
+    fn a_voice_whose_timestamps_begin_anew_is_heard_at_once() {
+        let start = Instant::now();
+        let mut meter = VoiceMeter::default();
+        meter.hear(start, 3_000_000_000, 48_000, 127);
+        // The first is overtaken, by a second at most; the others are of another line.
+        assert!(!meter.hear(start, 3_000_000_000 - 48_000, 48_000, 30));
+        for packet in 0..9u32 {
+            meter.hear(start, 1_000_000_000 + packet * 960, 48_000, 30);
+        }
+        assert_eq!(meter.voice().map(|v| v.phase), Some(Phase::Talking));
     }
 }
