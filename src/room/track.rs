@@ -132,12 +132,16 @@ pub struct Track {
     pub hungry: bool,
     /// When a turn last had media of it.
     heard: Option<Instant>,
+    /// It is in the worker's list of tracks whose viewers are to be aimed.
+    pub unaimed: bool,
     /// Pictures of all encodings together.
     pictures: u32,
     /// When the encodings were last looked at for a silent one.
     looked: Option<Instant>,
     /// An encoding has changed since.
     unranked: bool,
+    /// When another format was last taken note of.
+    reformatted: Option<Instant>,
     /// Whether somebody speaks, of a local microphone.
     pub voice: VoiceMeter,
 }
@@ -162,9 +166,11 @@ impl Track {
             queued: false,
             hungry: false,
             heard: None,
+            unaimed: false,
             pictures: 0,
             looked: None,
             unranked: false,
+            reformatted: None,
             voice: VoiceMeter::default(),
         }
     }
@@ -265,8 +271,16 @@ impl Track {
         }
         entry.heard_at = self.pictures;
         let now = packet.arrival;
-        if self.current_format != Some(packet.format) {
-            self.current_format = Some(packet.format);
+        // Another format moves every viewer: a publisher that changes it with each packet is
+        // followed no more often for that. Packets carry their own.
+        let is_soon = |at| now.saturating_duration_since(at) < LOOK_EVERY;
+        match self.current_format {
+            None => self.current_format = Some(packet.format),
+            Some(current) if current != packet.format && !self.reformatted.is_some_and(is_soon) => {
+                self.reformatted = Some(now);
+                self.current_format = Some(packet.format);
+            }
+            Some(_) => {}
         }
         self.pending.push((encoding, packet));
         self.unranked |= changed;
@@ -421,6 +435,29 @@ mod tests {
             ranked += u32::from(track.ladder.changes() != before);
         }
         assert!((15..=20).contains(&ranked), "{ranked} times");
+    }
+
+    #[test]
+    fn formats_that_change_with_each_packet_are_followed_ten_times_a_second_at_most() {
+        let mut track = track(&[]);
+        let (mut followed, mut current) = (0, None);
+        for n in 0..=2000u64 {
+            // 2000 packets in two seconds; the last ones are alike.
+            let mut next = packet(n, n as u32 * 90);
+            next.format = if n < 1850 { (n % 2) as u8 } else { 1 };
+            track.ingest(0, next);
+            followed += u32::from(track.current_format != current);
+            current = track.current_format;
+        }
+        assert!((15..=22).contains(&followed), "{followed} times");
+        assert_eq!(current, Some(1));
+        // Another publisher's is taken note of at once.
+        let formats = track.formats.clone();
+        track.attach(Source::Local { session: 2 }, 2, formats, &[]);
+        let mut next = packet(1, 2000 * 90);
+        next.format = 3;
+        track.ingest(0, next);
+        assert_eq!(track.current_format, Some(3));
     }
 
     #[test]

@@ -177,7 +177,7 @@ impl Core {
     /// A slot moves on to the track it waited for.
     pub(super) fn moved_on(&mut self, subscriber: Subscriber, left: u32, to: u32) {
         self.leave(left, subscriber);
-        self.reaim.push(to);
+        self.aim_soon(to);
         self.tell_slots(subscriber.session);
     }
 

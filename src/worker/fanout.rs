@@ -70,10 +70,11 @@ impl Core {
                 self.reaim.push(index); // its viewers' reports begin again
             }
         }
+        let reformatted = track.current_format != format;
         if track.ladder.changes() != changes {
-            self.reaim.push(index);
+            self.aim_soon(index);
         }
-        if track.current_format != format {
+        if reformatted {
             self.format_changed(index);
         }
         if let Some(level) = level {

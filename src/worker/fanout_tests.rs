@@ -1,8 +1,9 @@
-//! What viewers see of a publisher's breaks.
+//! What a publisher's breaks and changes cost, and what its viewers see of them.
 
 use super::guard_tests::stage::PICTURE;
 use super::guard_tests::{pictures, staged, turn};
 use crate::room::encoding::LINE_BREAK;
+use crate::units::MediaKind;
 
 #[test]
 fn pictures_go_on_with_a_keyframe_after_a_break_of_the_line() {
@@ -17,4 +18,22 @@ fn pictures_go_on_with_a_keyframe_after_a_break_of_the_line() {
     let picture = stage.picture(true, 0);
     turn(&mut stage, &picture);
     assert_eq!(pictures(&mut stage, 1), PICTURE + 1);
+}
+
+#[test]
+fn a_track_whose_viewers_are_to_be_aimed_is_listed_once() {
+    let mut stage = staged();
+    let mut tracks = stage.core.tracks.iter();
+    let found = tracks.find(|(_, t)| t.key.kind == MediaKind::Video);
+    let index = found.expect("a video track").0 as u32;
+    for _ in 0..2 {
+        for _ in 0..3 {
+            stage.core.format_changed(index);
+            stage.core.aim_soon(index);
+        }
+        let listed = stage.core.reaim.iter().filter(|i| **i == index);
+        assert_eq!(listed.count(), 1);
+        turn(&mut stage, &[]);
+        assert!(stage.core.reaim.is_empty());
+    }
 }

@@ -131,7 +131,7 @@ fn a_line_that_panics_while_it_is_aimed_ends_alone() {
         .iter()
         .find(|(_, t)| t.key.kind == MediaKind::Video);
     let index = index.expect("a video track").0 as u32;
-    stage.core.reaim.push(index);
+    stage.core.aim_soon(index);
     assert_eq!(turn(&mut stage, &[]), [2]);
     others_go_on(&mut stage, 2);
 }

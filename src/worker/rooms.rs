@@ -75,9 +75,10 @@ impl Core {
                             published.formats.clone(),
                             &published.rids,
                         );
-                        self.reaim.push(index);
+                        let watched = !track.subscribers.is_empty();
+                        self.aim_soon(index);
                         if let Source::Remote { worker } = source
-                            && !track.subscribers.is_empty()
+                            && watched
                         {
                             self.send_subscribe(worker, key, index, true);
                         }
@@ -158,13 +159,13 @@ impl Core {
         if track.generation == message.generation {
             track.restore(message.encodings, self.now);
         }
-        self.reaim.push(message.index);
+        self.aim_soon(message.index);
     }
 
     fn detach(&mut self, index: u32) {
         if let Some(track) = self.tracks.get_mut(index as usize) {
             track.detach();
-            self.reaim.push(index);
+            self.aim_soon(index);
         }
         self.aim_viewers();
         self.forget_track_if_unused(index);

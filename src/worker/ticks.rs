@@ -218,7 +218,8 @@ impl Core {
         for (index, track) in &mut self.tracks {
             let changes = track.ladder.changes();
             track.roll(now, cache);
-            if track.ladder.changes() != changes {
+            if track.ladder.changes() != changes && !track.unaimed {
+                track.unaimed = true;
                 self.reaim.push(index as u32);
             }
         }

@@ -35,12 +35,23 @@ const SPREAD: u32 = 50;
 const KEYFRAME_WAIT: Duration = Duration::from_secs(1);
 
 impl Core {
+    /// The viewers of a track are to be aimed, once however often this is said before it is done.
+    pub(super) fn aim_soon(&mut self, index: u32) {
+        if let Some(track) = self.tracks.get_mut(index as usize)
+            && !track.unaimed
+        {
+            track.unaimed = true;
+            self.reaim.push(index);
+        }
+    }
+
     /// Aims every viewer of the tracks whose publisher or choices changed.
     pub(super) fn aim_viewers(&mut self) {
         while let Some(index) = self.reaim.pop() {
-            let Some(track) = self.tracks.get(index as usize) else {
+            let Some(track) = self.tracks.get_mut(index as usize) else {
                 continue;
             };
+            track.unaimed = false;
             let subscribers: Vec<u32> = track.subscribers.iter().map(|s| s.session).collect();
             for session in subscribers {
                 self.guarded(self.now, session, |core| {
@@ -150,7 +161,7 @@ impl Core {
 
     /// The publisher sends another format: viewers may or may not have it.
     pub(super) fn format_changed(&mut self, index: u32) {
-        self.reaim.push(index);
+        self.aim_soon(index);
         let Some(track) = self.tracks.get(index as usize) else {
             return;
         };
