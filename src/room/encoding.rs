@@ -235,6 +235,7 @@ impl Encoding {
                 packet.payload.len(),
             );
         }
+        let is_newest = self.stats.highest().is_none_or(|seq| packet.seq > seq);
         let breaks = self.stats.count(
             packet.arrival,
             packet.seq,
@@ -244,8 +245,11 @@ impl Encoding {
         if breaks {
             (self.clock, self.arrivals) = (None, None); // timestamps may start anew too
         }
-        let first = self.arrivals.map_or(packet.arrival, |(first, ..)| first);
-        self.arrivals = Some((first, packet.arrival, packet.timestamp));
+        if is_newest {
+            // A repair or what was overtaken comes later than its timestamp says.
+            let first = self.arrivals.map_or(packet.arrival, |(first, ..)| first);
+            self.arrivals = Some((first, packet.arrival, packet.timestamp));
+        }
         let rate = packet.codec.clock_rate();
         self.health
             .packet(packet.arrival, packet.seq, packet.timestamp, rate);
@@ -482,6 +486,22 @@ mod tests {
         encoding.absorb(&mut second);
         assert!(first.entry && !second.entry);
         assert!(!encoding.keyframes.is_wanted());
+    }
+
+    #[test]
+    fn what_comes_late_does_not_move_the_clock_of_arrivals() {
+        let mut encoding = Encoding::new(MediaKind::Video, None);
+        for seq in (0..600).filter(|seq| *seq != 590) {
+            encoding.absorb(&mut packet(seq, seq as u32 * 900));
+        }
+        let newest = packet(599, 599 * 900).arrival;
+        let (now, wall) = (newest + Duration::from_millis(50), Duration::from_secs(90));
+        let clock = encoding.report_clock(now, wall);
+        assert_eq!(clock.map(|c| c.timestamp), Some(599 * 900));
+        let mut repair = packet(590, 590 * 900);
+        repair.arrival = now;
+        encoding.absorb(&mut repair);
+        assert_eq!(encoding.report_clock(now, wall), clock);
     }
 
     #[test]

@@ -61,6 +61,11 @@ impl EncodingStats {
         breaks
     }
 
+    /// The highest sequence number so far.
+    pub fn highest(&self) -> Option<u64> {
+        self.first_seq.map(|_| self.highest_seq)
+    }
+
     fn totals(&self, at: Instant) -> Window {
         Window {
             at,
