@@ -199,7 +199,7 @@ pub struct OutgoingHeader<'a> {
     pub padding: bool,
     /// A dependency descriptor in place of the packet's own.
     pub dependency: Option<&'a [u8]>,
-    /// `a=mid`, sent until the viewer's first report shows that it knows the SSRC.
+    /// `a=mid`, for whom no answer has told the SSRC; viewers are told theirs.
     pub mid: Option<&'a [u8]>,
     /// 24-bit 6.18 fixed point seconds.
     pub abs_send_time: Option<u32>,

@@ -259,8 +259,7 @@ impl Track {
         u8::try_from(at).ok()
     }
 
-    /// Takes a packet in. Returns false for one that is no use to anybody: so
-    /// late that its line has moved on.
+    /// Takes a packet in. Returns false for one of no encoding of this track.
     pub fn ingest(&mut self, encoding: u8, mut packet: Packet) -> bool {
         let Some(entry) = self.encodings.get_mut(usize::from(encoding)) else {
             return false;

@@ -33,8 +33,8 @@ use slot::Slot;
 /// the milliseconds between its handshake's end and the start of its receivers.
 pub const FIRST_BURST: Duration = Duration::from_millis(15);
 
-/// Sender reports of a slot are this far apart (RFC 3550 §6.2 allows no less
-/// than this for small sessions with `rtcp-rsize` feedback).
+/// Sender reports of a slot are this far apart. RFC 3550 §6.2 allows 360 s divided by the rate in
+/// kbit/s, less than this from 360 kbit/s on; browsers expect one a second of any stream.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A viewer whose tracks are all silent has nothing to report and nothing to choose: it is looked
