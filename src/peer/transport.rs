@@ -1,6 +1,6 @@
 //! A session's transport: our ICE-lite agent in front, the protocol engine's
 //! DTLS (and, for publishers, SRTP) behind it. Viewers without data channels have
-//! [DTLS alone](super::secure) instead of the engine.
+//! DTLS alone (`secure`) instead of the engine.
 //!
 //! The engine never sees a real address. It is shown one fixed pair, nominated
 //! once by a binding request of our own making, so that moving to another
