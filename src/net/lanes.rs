@@ -16,19 +16,28 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::sys;
 use super::udp::UdpOptions;
 
+/// The sockets of a port.
+pub(super) struct Lanes {
+    pub(super) prompt: Socket,
+    pub(super) patient: Option<Socket>,
+    /// The kernel puts datagrams of one sender together.
+    pub(super) gro: bool,
+}
+
 /// Opens the prompt socket, and the patient one where it is wanted and can be had.
-pub(super) fn open(
-    address: SocketAddr,
-    options: UdpOptions,
-) -> io::Result<(Socket, Option<Socket>)> {
+pub(super) fn open(address: SocketAddr, options: UdpOptions) -> io::Result<Lanes> {
     let prompt = new(address, options)?;
     prompt.bind(&address.into())?;
-    prepare(&prompt, address.is_ipv6(), options)?;
+    let gro = prepare(&prompt, address.is_ipv6(), options)?;
     let patient = match options.lanes {
         true => beside(&prompt, address, options).ok(),
         false => None,
     };
-    Ok((prompt, patient))
+    Ok(Lanes {
+        prompt,
+        patient,
+        gro,
+    })
 }
 
 /// An IPv6 socket of this address takes no IPv4.
@@ -48,8 +57,8 @@ fn new(address: SocketAddr, options: UdpOptions) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// What a bound socket needs.
-fn prepare(socket: &Socket, v6: bool, options: UdpOptions) -> io::Result<()> {
+/// What a bound socket needs; tells whether it has GRO.
+fn prepare(socket: &Socket, v6: bool, options: UdpOptions) -> io::Result<bool> {
     let fd = socket.as_fd();
     // With the right to, beyond the system's maximum; else up to it.
     let sizes = [
@@ -73,8 +82,7 @@ fn prepare(socket: &Socket, v6: bool, options: UdpOptions) -> io::Result<()> {
     }
     // These only make things better: kernels and sandboxes without them work too.
     let _ = sys::set_option(fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1);
-    let _ = sys::set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1);
-    Ok(())
+    Ok(sys::set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok())
 }
 
 /// The patient socket at the address of the prompt one.
@@ -90,7 +98,7 @@ fn beside(prompt: &Socket, address: SocketAddr, options: UdpOptions) -> io::Resu
     let joined = share(&patient, 1)
         .and_then(|()| patient.bind(&prompt.local_addr()?))
         .and_then(|()| prepare(&patient, address.is_ipv6(), options))
-        .and_then(|()| sys::choose_socket(prompt.as_fd(), &FILTER));
+        .and_then(|_| sys::choose_socket(prompt.as_fd(), &FILTER));
     match joined {
         Ok(()) => Ok(patient),
         Err(error) => {

@@ -279,6 +279,14 @@ pub fn send_many<'a>(
     }
 }
 
+/// What a system call that returns zero or fails has told.
+fn done(result: i32) -> io::Result<()> {
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Sets a socket option that is an `int`.
 pub fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
     // SAFETY: the pointer and length describe `value`, which outlives the call.
@@ -291,32 +299,7 @@ pub fn set_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::
             size_of::<i32>() as u32,
         )
     };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
-/// Reads a socket option that is an `int`.
-pub fn get_option(fd: BorrowedFd<'_>, level: i32, name: i32) -> io::Result<i32> {
-    let mut value = 0i32;
-    let mut len = size_of::<i32>() as libc::socklen_t;
-    // SAFETY: the pointers describe `value` and its length, which outlive the call.
-    let result = unsafe {
-        libc::getsockopt(
-            fd.as_raw_fd(),
-            level,
-            name,
-            (&raw mut value).cast(),
-            &raw mut len,
-        )
-    };
-    if result == 0 {
-        Ok(value)
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    done(result)
 }
 
 /// Lets a filter choose which socket of the group that shares an address gets a datagram: it sees
@@ -337,11 +320,7 @@ pub fn choose_socket(fd: BorrowedFd<'_>, filter: &[libc::sock_filter]) -> io::Re
             size_of::<libc::sock_fprog>() as u32,
         )
     };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    done(result)
 }
 
 /// Waits until the socket takes data or the time is over, rounded up to milliseconds.

@@ -9,7 +9,7 @@ use socket2::Socket;
 
 use super::arena::SendArena;
 use super::batch::RecvBatch;
-use super::lanes;
+use super::lanes::{self, Lanes};
 use super::pairs::Pairs;
 use super::path::{Path, Proto};
 use super::sys::{self, BATCH, Control, RawAddress};
@@ -188,9 +188,12 @@ impl UdpPort {
     }
 
     fn open(address: SocketAddr, options: UdpOptions) -> io::Result<Self> {
-        let (socket, patient) = lanes::open(address, options)?;
+        let Lanes {
+            prompt: socket,
+            patient,
+            gro,
+        } = lanes::open(address, options)?;
         let fd = socket.as_fd();
-        let gro = sys::get_option(fd, libc::SOL_UDP, libc::UDP_GRO).is_ok_and(|on| on != 0);
         let gso = sys::set_option(fd, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
         let bound = socket
             .local_addr()?
