@@ -171,7 +171,7 @@ impl Ingress {
                 rids: section.rids.iter().map(|r| Rid::from(r.as_str())).collect(),
                 codecs: section.codecs.iter().map(|c| c.codec).collect(),
                 nack: any(|f| f.nack),
-                rtx: section.codecs.iter().any(|c| c.rtx_pt.is_some()),
+                rtx: section.has_rtx(),
                 pli: any(|f| f.pli),
                 fir: any(|f| f.fir),
                 bound: !section.ssrcs.is_empty(),

@@ -185,9 +185,7 @@ impl Core {
             let old = viewer.and_then(|v| v.slot_by_mid(&section.mid));
             let old = old.ok_or(Refusal::UnknownMedia)?;
             let mut ssrcs = old.ssrcs;
-            ssrcs.rtx = ssrcs
-                .rtx
-                .filter(|_| section.codecs.iter().any(|c| c.rtx_pt.is_some()));
+            ssrcs.rtx = ssrcs.rtx.filter(|_| section.has_rtx());
             let mut slot = Slot::new(section, ssrcs, seeds);
             slot.wish = old.wish.clone();
             kept.push(slot);
@@ -218,7 +216,7 @@ impl Core {
 
     fn viewer_slot(&mut self, section: &MediaSection, ssrcs: &mut Vec<SignalledSsrc>) -> Slot {
         let ssrc = self.ssrc(ssrcs);
-        let has_rtx = section.codecs.iter().any(|c| c.rtx_pt.is_some());
+        let has_rtx = section.has_rtx();
         let mut mine = SignalledSsrc { ssrc, rtx: None };
         ssrcs.push(mine);
         if has_rtx {

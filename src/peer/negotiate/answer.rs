@@ -233,9 +233,7 @@ pub(super) fn write_stream(
     let Some(ssrcs) = ssrcs else {
         return;
     };
-    let rtx = ssrcs
-        .rtx
-        .filter(|_| section.codecs.iter().any(|c| c.rtx_pt.is_some()));
+    let rtx = ssrcs.rtx.filter(|_| section.has_rtx());
     if let Some(rtx) = rtx {
         let _ = write!(out, "a=ssrc-group:FID {} {rtx}\r\n", ssrcs.ssrc);
     }

@@ -91,9 +91,7 @@ impl Accepted {
                     let payloads = media.payloads.iter().map(|p| p.size());
                     let stream = match self.negotiated.direction {
                         Direction::Publish => 0,
-                        Direction::View if section.codecs.iter().any(|c| c.rtx_pt.is_some()) => {
-                            TRACK + GROUP + 2 * SSRC
-                        }
+                        Direction::View if section.has_rtx() => TRACK + GROUP + 2 * SSRC,
                         Direction::View => TRACK + SSRC,
                     };
                     MEDIA

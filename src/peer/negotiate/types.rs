@@ -233,6 +233,11 @@ impl MediaSection {
             self.rids.clone()
         }
     }
+
+    /// RTX was agreed on for one of its codecs at least.
+    pub fn has_rtx(&self) -> bool {
+        self.codecs.iter().any(|c| c.rtx_pt.is_some())
+    }
 }
 
 /// The accepted data channel section.
