@@ -1,8 +1,5 @@
 //! The RTP header in the clear (RFC 3550 §5.1) and its extension elements
-//! (RFC 8285): read once from a publisher's datagram, written once a viewer.
-//!
-//! The protocol engine decides whether a packet is authentic; what it does not
-//! keep (the raw extension values to forward untouched) is read here.
+//! (RFC 8285): read once from a publisher's packet, written once a viewer.
 
 use smallvec::SmallVec;
 
@@ -66,9 +63,28 @@ pub struct PassedExtensions {
     pub color_space: SmallVec<[u8; 28]>,
 }
 
+/// The extension elements of a received header.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Elements<'a> {
+    /// The values for viewers.
+    pub passed: PassedExtensions,
+    /// The media description's name (RFC 9143); empty when absent, as the next two.
+    pub mid: &'a [u8],
+    /// The encoding's name (RFC 8852).
+    pub rid: &'a [u8],
+    /// The name of the encoding that this packet repairs (RFC 8852).
+    pub repaired_rid: &'a [u8],
+    /// 24 bits of 6.18 fixed point seconds.
+    pub abs_send_time: Option<u32>,
+    /// Transport-wide sequence number.
+    pub transport_sequence: Option<u16>,
+}
+
 /// The fields of a received header that Weir needs beside the extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClearHeader {
+    /// Padding follows the payload.
+    pub padding: bool,
     /// Payload type, 7 bits.
     pub payload_type: u8,
     /// Marker bit.
@@ -83,10 +99,24 @@ pub struct ClearHeader {
     pub length: usize,
 }
 
+impl ClearHeader {
+    /// The payload of the opened packet that the header was read from, without padding; `None`
+    /// when that is said to be nothing, or more than there is (RFC 3550 §5.1).
+    pub fn payload<'a>(&self, packet: &'a [u8]) -> Option<&'a [u8]> {
+        let body = packet.get(self.length..)?;
+        if !self.padding {
+            return Some(body);
+        }
+        let padding = usize::from(*body.last()?);
+        let end = body.len().checked_sub(padding)?;
+        body.get(..end).filter(|_| padding > 0)
+    }
+}
+
 /// Reads the fixed header, the CSRC list's length and the extension elements.
-/// `None` when the datagram is no complete RTP header.
-pub fn read(datagram: &[u8], ids: &ExtensionIds) -> Option<(ClearHeader, PassedExtensions)> {
-    let (&[first, second, s0, s1], rest) = datagram.split_first_chunk::<4>()?;
+/// `None` when the packet has no complete RTP header.
+pub fn read<'a>(packet: &'a [u8], ids: &ExtensionIds) -> Option<(ClearHeader, Elements<'a>)> {
+    let (&[first, second, s0, s1], rest) = packet.split_first_chunk::<4>()?;
     let (timestamp, rest) = rest.split_first_chunk::<4>()?;
     let (ssrc, rest) = rest.split_first_chunk::<4>()?;
     if first >> 6 != 2 {
@@ -95,21 +125,22 @@ pub fn read(datagram: &[u8], ids: &ExtensionIds) -> Option<(ClearHeader, PassedE
     let csrc = usize::from(first & 0x0f) * 4;
     let rest = rest.get(csrc..)?;
     let mut length = 12 + csrc;
-    let mut passed = PassedExtensions::default();
+    let mut found = Elements::default();
     if first & 0x10 != 0 {
         let (&[p0, p1, l0, l1], rest) = rest.split_first_chunk::<4>()?;
         let words = usize::from(u16::from_be_bytes([l0, l1]));
         let elements = rest.get(..words * 4)?;
         length += 4 + words * 4;
         match u16::from_be_bytes([p0, p1]) {
-            0xbede => read_elements(elements, ids, &mut passed, one_byte),
+            0xbede => read_elements(elements, ids, &mut found, one_byte),
             profile if profile & 0xfff0 == 0x1000 => {
-                read_elements(elements, ids, &mut passed, two_byte);
+                read_elements(elements, ids, &mut found, two_byte);
             }
             _ => {}
         }
     }
     let header = ClearHeader {
+        padding: first & 0x20 != 0,
         payload_type: second & 0x7f,
         marker: second & 0x80 != 0,
         sequence: u16::from_be_bytes([s0, s1]),
@@ -117,7 +148,7 @@ pub fn read(datagram: &[u8], ids: &ExtensionIds) -> Option<(ClearHeader, PassedE
         ssrc: u32::from_be_bytes(*ssrc),
         length,
     };
-    Some((header, passed))
+    Some((header, found))
 }
 
 /// One element off the front: its id, its value and what follows it.
@@ -144,7 +175,7 @@ fn two_byte(elements: &[u8]) -> Option<Element<'_>> {
 fn read_elements<'a>(
     mut elements: &'a [u8],
     ids: &ExtensionIds,
-    passed: &mut PassedExtensions,
+    found: &mut Elements<'a>,
     next: fn(&'a [u8]) -> Option<Element<'a>>,
 ) {
     while let Some(&first) = elements.first() {
@@ -159,7 +190,17 @@ fn read_elements<'a>(
         let Some(meaning) = ids.meaning(id) else {
             continue;
         };
+        let passed = &mut found.passed;
         match (meaning, value) {
+            (HeaderExtension::Mid, value) => found.mid = value,
+            (HeaderExtension::RtpStreamId, value) => found.rid = value,
+            (HeaderExtension::RepairedRtpStreamId, value) => found.repaired_rid = value,
+            (HeaderExtension::TransportWideCc, &[high, low]) => {
+                found.transport_sequence = Some(u16::from_be_bytes([high, low]));
+            }
+            (HeaderExtension::AbsSendTime, &[a, b, c]) => {
+                found.abs_send_time = Some(u32::from_be_bytes([0, a, b, c]));
+            }
             (HeaderExtension::AudioLevel, &[level, ..]) => passed.audio_level = Some(level),
             (HeaderExtension::VideoOrientation, &[orientation, ..]) => {
                 passed.orientation = Some(orientation);
@@ -423,7 +464,10 @@ mod tests {
             let length = write(&mut out, &outgoing(), &OutgoingIds::new(&PAIRS), &passed).unwrap();
             let (header, read_back) = read(&out[..length], &ExtensionIds::new(&PAIRS)).unwrap();
             assert_eq!(header.length, length);
-            assert_eq!(read_back, passed);
+            assert_eq!(read_back.passed, passed);
+            assert_eq!(read_back.mid, b"0");
+            assert_eq!(read_back.abs_send_time, Some(0x01_02_03));
+            assert_eq!(read_back.transport_sequence, Some(77));
             assert_eq!((header.sequence, header.ssrc), (4711, 0x1234_5678));
             // The independent implementation agrees.
             let mut bytes = &out[..length + 10];
@@ -452,6 +496,27 @@ mod tests {
             Some(12)
         );
         assert_eq!(out[0], 0x80);
+    }
+
+    #[test]
+    fn padding_is_cut_off_and_never_more_than_there_is() {
+        let mut packet = [0u8; 20];
+        packet[0] = 0xa0;
+        for (padding, left) in [(3, Some(5)), (8, Some(0)), (9, None), (0, None)] {
+            packet[19] = padding;
+            let (header, _) = read(&packet, &ExtensionIds::default()).unwrap();
+            assert_eq!(header.payload(&packet).map(<[u8]>::len), left, "{padding}");
+        }
+        assert_eq!(
+            read(&packet[..12], &ExtensionIds::default())
+                .unwrap()
+                .0
+                .payload(&packet[..12]),
+            None
+        );
+        packet[0] = 0x80;
+        let (header, _) = read(&packet, &ExtensionIds::default()).unwrap();
+        assert_eq!(header.payload(&packet).map(<[u8]>::len), Some(8));
     }
 
     #[test]

@@ -1,6 +1,5 @@
-//! A session's transport: our ICE-lite agent in front, the protocol engine's
-//! DTLS (and, for publishers, SRTP) behind it. Viewers without data channels have
-//! DTLS alone (`secure`) instead of the engine.
+//! A session's transport: our ICE-lite agent in front, DTLS behind it: alone (`secure`), or
+//! with data channels in the protocol engine. Media goes past both.
 //!
 //! The engine never sees a real address. It is shown one fixed pair, nominated
 //! once by a binding request of our own making, so that moving to another
@@ -30,9 +29,6 @@ const ENGINE_REMOTE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 
 /// far apart.
 const REFRESH: Duration = Duration::from_secs(5);
 
-/// Older than now to the engine, and the same to what it tells of arrivals.
-const JUST_BEFORE: Duration = Duration::from_nanos(1);
-
 /// How far a session has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -57,8 +53,6 @@ struct Engine {
     credentials: (IceCredentials, IceCredentials),
     refreshed: Option<Instant>,
     deadline: Option<Instant>,
-    /// Its timers have been looked at for this time.
-    timed: Option<Instant>,
 }
 
 /// See the module's description.
@@ -110,7 +104,6 @@ impl Transport {
                 credentials: (local.clone(), negotiated.ice.clone()),
                 refreshed: None,
                 deadline: None,
-                timed: None,
             }))
         } else {
             Behind::Secure(Secure::new(crypto, negotiated, now)?)
@@ -129,14 +122,6 @@ impl Transport {
     /// How far it has come.
     pub fn phase(&self) -> Phase {
         self.phase
-    }
-
-    /// The engine, for its direct API; publishers have one.
-    pub fn engine(&mut self) -> Option<&mut Rtc> {
-        match &mut self.behind {
-            Behind::Engine(engine) => Some(&mut engine.rtc),
-            Behind::Secure(_) => None,
-        }
     }
 
     /// The SRTP keys, once, after the handshake.
@@ -191,21 +176,17 @@ impl Transport {
     pub fn tick(&mut self, now: Instant) -> Result<(), RtcError> {
         self.now = now;
         match &mut self.behind {
-            Behind::Engine(engine) => {
-                engine.timed = Some(now);
-                engine.rtc.handle_input(Input::Timeout(now))
-            }
+            Behind::Engine(engine) => engine.rtc.handle_input(Input::Timeout(now)),
             Behind::Secure(_) => Ok(()), // it is told the time when it is drained
         }
     }
 
-    /// Drains the engine: datagrams into the arena, events to `on_event`, with the engine
-    /// where there is one. Datagrams with nowhere to go are lost, as on a network; the engine
+    /// Drains the engine: datagrams into the arena, events to `on_event`. Datagrams with nowhere to go are lost, as on a network; the engine
     /// repeats what matters.
     pub fn poll(
         &mut self,
         arena: &mut SendArena,
-        on_event: impl FnMut(Option<&mut Rtc>, Event),
+        on_event: impl FnMut(Event),
     ) -> Result<(), RtcError> {
         let outcome = self.drain(arena, on_event);
         // After a failure as well: what one session's handshake left is not the next one's.
@@ -218,7 +199,7 @@ impl Transport {
     fn drain(
         &mut self,
         arena: &mut SendArena,
-        mut on_event: impl FnMut(Option<&mut Rtc>, Event),
+        mut on_event: impl FnMut(Event),
     ) -> Result<(), RtcError> {
         let (now, path, phase) = (self.now, self.ice.path(), &mut self.phase);
         let flight = &mut self.flight;
@@ -247,7 +228,7 @@ impl Transport {
                         if matches!(event, Event::Connected) && *phase != Phase::Closing {
                             *phase = Phase::Connected;
                         }
-                        on_event(Some(&mut engine.rtc), event);
+                        on_event(event);
                     }
                 }
             },
@@ -257,10 +238,10 @@ impl Transport {
                     if *phase != Phase::Closing {
                         *phase = Phase::Connected;
                     }
-                    on_event(None, Event::Connected);
+                    on_event(Event::Connected);
                 }
                 if said.closed {
-                    on_event(None, Event::Closed);
+                    on_event(Event::Closed);
                 }
             }
         }
@@ -299,17 +280,9 @@ impl Engine {
     }
 
     fn receive(&mut self, now: Instant, bytes: &[u8]) -> Result<(), RtcError> {
-        // The engine looks at all its timers with every datagram that is not older than
-        // the last: with packets that came together, once is enough.
-        let at = if self.timed == Some(now) && is_media(bytes) {
-            now.checked_sub(JUST_BEFORE).unwrap_or(now)
-        } else {
-            self.timed = Some(now);
-            now
-        };
         let receive = Receive::new(Protocol::Udp, ENGINE_REMOTE, ENGINE_LOCAL, bytes);
         match receive {
-            Ok(receive) => self.rtc.handle_input(Input::Receive(at, receive)),
+            Ok(receive) => self.rtc.handle_input(Input::Receive(now, receive)),
             Err(_) => Ok(()), // classified before; what the engine can't read it drops
         }
     }
@@ -318,11 +291,4 @@ impl Engine {
 /// RFC 7983 §7.
 fn is_dtls(bytes: &[u8]) -> bool {
     bytes.first().is_some_and(|first| (20..=63).contains(first))
-}
-
-/// RTP and RTCP: RFC 7983 §7.
-fn is_media(bytes: &[u8]) -> bool {
-    bytes
-        .first()
-        .is_some_and(|first| (128..=191).contains(first))
 }

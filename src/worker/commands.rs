@@ -251,7 +251,7 @@ impl Core {
             participant,
             generation: self.generation,
             ingress: Ingress::new(&negotiated.media, &tracks),
-            nack: None,
+            sealed: None,
             rtt: None,
         }
     }
@@ -325,12 +325,19 @@ impl Core {
         if notify {
             // What the engine says now is of no consequence, a panic of it neither.
             let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                if let Some(session) = self.sessions.get_mut(slot)
-                    && session.transport.close().is_ok()
+                let Some(session) = self.sessions.get_mut(slot) else {
+                    return;
+                };
+                let arena = &mut self.outputs.arena;
+                if let Media::Publisher(publisher) = &mut session.media
+                    && let (Some(sealed), Some(path)) =
+                        (&mut publisher.sealed, session.transport.ice.path())
                 {
-                    let arena = &mut self.outputs.arena;
+                    sealed.feedback.goodbye(arena, path);
+                }
+                if session.transport.close().is_ok() {
                     let _ = session.transport.tick(now);
-                    let _ = session.transport.poll(arena, |_, _| {});
+                    let _ = session.transport.poll(arena, |_| {});
                 }
             }));
         }

@@ -24,7 +24,6 @@ use crate::net::stun_limit::StunLimiter;
 use crate::net::{AddressTable, SendArena};
 use crate::peer::crypto::Crypto;
 use crate::peer::egress::Outlet;
-use crate::peer::header::PassedExtensions;
 use crate::peer::ingress::Routed;
 use crate::room::{Room, Subscriber, Track, TrackKey};
 use crate::telemetry::DropReason;
@@ -186,8 +185,6 @@ pub struct Core {
     pub(super) coming: [Option<u32>; 3],
     /// Packets of the datagram in hand.
     pub(super) routed: Vec<Routed>,
-    /// Its header extensions, until the engine has judged it.
-    pub(super) passed: Option<PassedExtensions>,
     /// Slots whose timers ran out.
     pub(super) due: Vec<u32>,
     pub(super) scratch: Box<[u8; 2048]>,
@@ -225,7 +222,6 @@ impl Core {
             plain_stun: StunLimiter::new(config.clock.start()),
             coming: [None; 3],
             routed: Vec::new(),
-            passed: None,
             due: Vec::new(),
             scratch: Box::new([0; 2048]),
             totals: WorkerTotals::default(),

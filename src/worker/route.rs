@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use rand::Rng;
+use smallvec::SmallVec;
 use str0m::Event as EngineEvent;
 
 use super::core::Core;
@@ -15,21 +16,30 @@ use crate::net::prefetch::prefetch;
 use crate::net::stun::{self, StunView};
 use crate::net::ufrag;
 use crate::peer::egress::Egress;
-use crate::peer::header;
 use crate::peer::ice::CheckOutcome;
-use crate::peer::ingress::Unroutable;
-use crate::peer::nack::NackSender;
-use crate::peer::transport::{Phase, Transport, close_reason};
+use crate::peer::ingress::{Sealed, Unroutable};
+use crate::peer::rtcp::{self, NtpTime};
+use crate::peer::srtp::SrtpError;
+use crate::peer::transport::{Transport, close_reason};
 use crate::telemetry::DropReason;
 
 /// STUN 487 Role Conflict (RFC 8445 §7.3.1.1).
 const ROLE_CONFLICT: u16 = 487;
 
-/// What the engine said about a datagram, beside RTP packets.
+/// What the handshake's engine said about a datagram.
 #[derive(Debug, Default)]
 struct Heard {
     connected: bool,
     closed: bool,
+}
+
+/// Why a packet that could not be opened is dropped.
+fn rejected(error: SrtpError) -> DropReason {
+    match error {
+        SrtpError::TooShort | SrtpError::Malformed => DropReason::MalformedRtp,
+        SrtpError::TooManySources => DropReason::UnknownSsrc,
+        _ => DropReason::MediaRejected,
+    }
 }
 
 impl Core {
@@ -179,48 +189,40 @@ impl Core {
         let Some(session) = self.sessions.get_mut(slot) else {
             return Ok(());
         };
-        if session.transport.phase() != Phase::Connected {
-            self.drop_for(DropReason::NotConnected);
-            return Ok(());
-        }
-        let Session {
-            media, transport, ..
-        } = session;
-        let Media::Publisher(publisher) = media else {
+        let Media::Publisher(publisher) = &mut session.media else {
             self.drop_for(DropReason::UnknownSsrc); // viewers have nothing to send
             return Ok(());
         };
-        let Some((header, passed)) = header::read(bytes, publisher.ingress.extension_ids()) else {
-            self.drop_for(DropReason::MalformedRtp);
+        let Some(sealed) = &mut publisher.sealed else {
+            self.drop_for(DropReason::NotConnected);
             return Ok(());
         };
-        let Some(rtc) = transport.engine() else {
+        let Some(packet) = self.scratch.get_mut(..bytes.len()) else {
+            self.drop_for(DropReason::Oversize);
             return Ok(());
         };
-        match publisher.ingress.admit(rtc, &header) {
-            Ok(()) => {}
-            Err(Unroutable::PayloadType) => {
-                self.drop_for(DropReason::UnknownPayloadType);
+        packet.copy_from_slice(bytes);
+        let opened = match sealed.receiver.unprotect_rtp(packet) {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.drop_for(rejected(error));
                 return Ok(());
             }
-            Err(Unroutable::Ssrc) => {
-                self.drop_for(DropReason::UnknownSsrc);
-                return Ok(());
-            }
-        }
-        let before = self.routed.len();
-        self.passed = Some(passed);
-        self.with_engine(now, slot, |transport| transport.receive(now, bytes))?;
-        if self.passed.take().is_some() && self.routed.len() == before {
-            // Not authentic, seen before, or padding of a repair stream.
-            self.drop_for(DropReason::MediaRejected);
+        };
+        session.heard = now;
+        self.totals.rtp_in += 1;
+        let micros = self.config.clock.micros(now);
+        let packet = packet.get(..opened.len).unwrap_or_default();
+        let routed = publisher.ingress.route(now, micros, packet, opened);
+        let (key, deadline) = (session.key, publisher.ingress.deadline());
+        match routed {
+            Ok(routed) => self.routed.extend(routed),
+            Err(Unroutable::Malformed) => self.drop_for(DropReason::MalformedRtp),
+            Err(Unroutable::PayloadType) => self.drop_for(DropReason::UnknownPayloadType),
+            Err(Unroutable::Ssrc) => self.drop_for(DropReason::UnknownSsrc),
         }
         self.deliver(now, slot);
-        if let Some(session) = self.sessions.get(slot)
-            && let Media::Publisher(publisher) = &session.media
-            && let Some(at) = publisher.ingress.deadline()
-        {
-            let key = session.key;
+        if let Some(at) = deadline {
             self.wake_at(key, at);
         }
         Ok(())
@@ -231,11 +233,57 @@ impl Core {
             return Ok(());
         };
         match session.media {
-            Media::Publisher(_) => self.with_engine(now, slot, |t| t.receive(now, bytes)),
-            Media::Viewer(_) => {
-                self.viewer_rtcp(now, slot, bytes);
-                Ok(())
+            Media::Publisher(_) => self.publisher_rtcp(now, slot, bytes),
+            Media::Viewer(_) => self.viewer_rtcp(now, slot, bytes),
+        }
+        Ok(())
+    }
+
+    /// A publisher's RTCP: its clocks, and its answers to ours.
+    fn publisher_rtcp(&mut self, now: Instant, slot: u32, bytes: &[u8]) {
+        let Some(Session {
+            media: Media::Publisher(publisher),
+            heard,
+            ..
+        }) = self.sessions.get_mut(slot)
+        else {
+            return;
+        };
+        let Some(sealed) = &mut publisher.sealed else {
+            return self.totals.drops.add(DropReason::NotConnected);
+        };
+        let Some(packet) = self.scratch.get_mut(..bytes.len()) else {
+            return self.totals.drops.add(DropReason::Oversize);
+        };
+        packet.copy_from_slice(bytes);
+        let Ok(length) = sealed.receiver.unprotect_rtcp(packet) else {
+            return self.totals.drops.add(DropReason::MediaRejected);
+        };
+        *heard = now;
+        let wall = self.config.clock.unix(now);
+        let mut clocks = SmallVec::<[_; 2]>::new();
+        for packet in rtcp::packets(packet.get(..length).unwrap_or_default()) {
+            match packet {
+                Ok(rtcp::Packet::SenderReport(report)) => {
+                    clocks.extend(publisher.ingress.sender_report(now, wall, &report));
+                }
+                Ok(rtcp::Packet::Xr(xr)) => {
+                    let ours = sealed.feedback.ssrc();
+                    let answer = xr.blocks().find_map(|block| match block {
+                        rtcp::XrBlock::Dlrr(answers) => answers.iter().find(|a| a.ssrc == ours),
+                        _ => None,
+                    });
+                    let compact = NtpTime::from_unix(wall).compact();
+                    let rtt = answer.and_then(|a| rtcp::round_trip(compact, a.lrr, a.dlrr));
+                    publisher.rtt = rtt.or(publisher.rtt);
+                }
+                // Its goodbyes are of one SSRC; the session ends by DTLS, HTTP or silence.
+                Ok(_) => {}
+                Err(_) => self.totals.drops.add(DropReason::MalformedRtcp),
             }
+        }
+        for (track, encoding, clock) in clocks {
+            self.sender_clock(slot, track, encoding, clock);
         }
     }
 
@@ -249,52 +297,16 @@ impl Core {
         let Some(session) = self.sessions.get_mut(slot) else {
             return Ok(());
         };
-        let Session {
-            transport,
-            media,
-            heard: last_heard,
-            ..
-        } = session;
         let mut heard = Heard::default();
-        let (routed, passed, totals) = (&mut self.routed, &mut self.passed, &mut self.totals);
-        let clock = self.config.clock;
-        let mut clocks = smallvec::SmallVec::<[_; 2]>::new();
+        let transport = &mut session.transport;
         let outcome = change(transport).and_then(|()| {
-            transport.poll(&mut self.outputs.arena, |rtc, event| match event {
+            transport.poll(&mut self.outputs.arena, |event| match event {
                 EngineEvent::Connected => heard.connected = true,
                 EngineEvent::Closed => heard.closed = true,
-                EngineEvent::RtpPacket(rtp) => {
-                    *last_heard = now;
-                    if let (Media::Publisher(publisher), Some(rtc)) = (&mut *media, rtc) {
-                        totals.rtp_in += 1;
-                        let passed = passed.take().unwrap_or_default();
-                        routed.extend(publisher.ingress.route(rtc, now, rtp, passed));
-                    }
-                }
-                EngineEvent::SenderFeedback(report) => {
-                    *last_heard = now;
-                    if let Media::Publisher(publisher) = media {
-                        let info = report.sender_info;
-                        clocks.extend(publisher.ingress.sender_clock(
-                            info.ssrc,
-                            info.ntp_time,
-                            info.rtp_time.numer() as u32,
-                            clock.unix(report.received_at),
-                        ));
-                    }
-                }
-                EngineEvent::MediaIngressStats(stats) => {
-                    if let Media::Publisher(publisher) = media {
-                        publisher.rtt = stats.rtt.or(publisher.rtt);
-                    }
-                }
                 _ => {}
             })
         });
         outcome.map_err(|error| close_reason(&error))?;
-        for (track, encoding, clock) in clocks {
-            self.sender_clock(slot, track, encoding, clock);
-        }
         if heard.connected {
             self.connected(now, slot)?;
         }
@@ -321,8 +333,9 @@ impl Core {
             .take_keying()
             .ok_or(CloseReason::Internal)?;
         if let Media::Publisher(publisher) = &mut session.media {
-            let sender = NackSender::new(&keying, self.rng.next_u32() | 1);
-            publisher.nack = Some(sender.map_err(|_| CloseReason::Internal)?);
+            let ssrc = self.rng.next_u32() | 1;
+            let sealed = Sealed::new(&keying, ssrc, session.log_id.clone());
+            publisher.sealed = Some(sealed.map_err(|_| CloseReason::Internal)?);
             let round_trip = session.transport.round_trip();
             publisher.ingress.learn_round_trip(round_trip);
         } else if let Media::Viewer(viewer) = &mut session.media {

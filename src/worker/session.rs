@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::net::prefetch::prefetch;
-use crate::peer::ingress::Ingress;
-use crate::peer::nack::NackSender;
+use crate::peer::ingress::{Ingress, Sealed};
 use crate::peer::transport::{Phase, Transport};
 use crate::units::{MediaKind, ParticipantId, RoomId, SessionKey};
 use crate::viewer::Viewer;
@@ -20,10 +19,10 @@ pub struct Publisher {
     pub participant: ParticipantId,
     /// Which of the participant's publishers in this worker it is.
     pub generation: u32,
-    /// From the engine's packets to tracks.
+    /// From its packets to tracks.
     pub ingress: Ingress,
-    /// Asks it for repairs, once the handshake is over.
-    pub nack: Option<NackSender>,
+    /// Its keys, once the handshake is over.
+    pub sealed: Option<Sealed>,
     /// Round trip, where the publisher reports it.
     pub rtt: Option<Duration>,
 }
@@ -40,8 +39,8 @@ pub enum Media {
 
 /// See the module's description.
 ///
-/// In this order, because what a packet or a report needs is to lie side by side, ahead of the ten
-/// kilobytes of the protocol engine.
+/// In this order, because what a packet or a report needs is to lie side by side, ahead of
+/// the handshake.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Session {

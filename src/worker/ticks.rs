@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use smallvec::SmallVec;
-
 use super::core::Core;
 use super::mesh::MeshMessage;
 use super::session::{Media, Session};
@@ -87,7 +85,7 @@ impl Core {
         Ok(())
     }
 
-    /// Asks a publisher for the repairs that are due, and tells it what it may send.
+    /// Tells a publisher what is due: repairs that are wanted, reports, and the like.
     fn publisher_tick(&mut self, now: Instant, slot: u32) {
         let Some(Session {
             media: Media::Publisher(publisher),
@@ -97,15 +95,15 @@ impl Core {
         else {
             return;
         };
-        let (Some(sender), Some(path)) = (&mut publisher.nack, transport.ice.path()) else {
+        let (Some(sealed), Some(path)) = (&mut publisher.sealed, transport.ice.path()) else {
             return;
         };
         let arena = &mut self.outputs.arena;
-        let mut lost = SmallVec::new();
+        let wall = self.config.clock.unix(now);
         let ingress = &mut publisher.ingress;
-        self.totals.nacks_out += ingress.ask_for_repairs(now, sender, arena, path, &mut lost);
-        ingress.tell_maximum(now, sender, arena, path);
-        for (track, encoding) in lost {
+        let asked = ingress.tick(now, wall, &mut sealed.feedback, arena, path);
+        self.totals.nacks_out += asked.repairs;
+        for (track, encoding) in asked.lost {
             if self.is_watched(track, encoding) {
                 self.want_keyframe(track, encoding);
             }
@@ -168,7 +166,7 @@ impl Core {
                     Source::None => {}
                     Source::Local { session } => {
                         encoding.health.asked(now);
-                        self.ask_publisher(now, session, index, at);
+                        self.ask_publisher(session, index, at);
                     }
                     Source::Remote { worker } => {
                         let encoding = at;
@@ -189,23 +187,23 @@ impl Core {
         next
     }
 
-    fn ask_publisher(&mut self, now: Instant, slot: u32, track: u32, encoding: u8) {
-        self.guarded(now, slot, |core| {
-            let Some(Session {
-                media: Media::Publisher(publisher),
-                transport,
-                ..
-            }) = core.sessions.get_mut(slot)
-            else {
-                return Ok(());
-            };
-            if let Some(rtc) = transport.engine()
-                && publisher.ingress.request_keyframe(rtc, track, encoding)
-            {
-                core.totals.keyframe_requests_out += 1;
-            }
-            core.with_engine(now, slot, |transport| transport.tick(now))
-        });
+    fn ask_publisher(&mut self, slot: u32, track: u32, encoding: u8) {
+        let Some(Session {
+            media: Media::Publisher(publisher),
+            transport,
+            ..
+        }) = self.sessions.get_mut(slot)
+        else {
+            return;
+        };
+        let (Some(sealed), Some(path)) = (&mut publisher.sealed, transport.ice.path()) else {
+            return;
+        };
+        let (feedback, arena) = (&mut sealed.feedback, &mut self.outputs.arena);
+        let ingress = &mut publisher.ingress;
+        if ingress.request_keyframe(feedback, arena, path, track, encoding) {
+            self.totals.keyframe_requests_out += 1;
+        }
     }
 
     /// Ends a second of measuring.

@@ -71,7 +71,7 @@ fn intervals() -> Vec<Interval> {
         }
         let mut buffer = [0; 1200];
         let mut writer = RtcpWriter::new(&mut buffer);
-        let told = writer.twcc(1, 2, index as u8, &arrivals);
+        let told = writer.twcc(1, 2, index as u8, arrivals[0].seq, &arrivals);
         assert_eq!(told.expect("there is room"), arrivals.len());
         let length = writer.len();
         last = arrivals.pop();

@@ -77,7 +77,7 @@ impl Path {
         }
         let mut buffer = [0; 1200];
         let mut writer = RtcpWriter::new(&mut buffer);
-        assert_eq!(writer.twcc(1, 2, 0, &all).unwrap(), all.len());
+        assert_eq!(writer.twcc(1, 2, 0, all[0].seq, &all).unwrap(), all.len());
         let length = writer.len();
         for packet in rtcp::packets(&buffer[..length]) {
             let rtcp::Packet::Twcc(twcc) = packet.unwrap() else {

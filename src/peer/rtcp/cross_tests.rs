@@ -362,7 +362,10 @@ fn transport_feedback_we_write() {
         let (sender_ssrc, media_ssrc, count) = (rng.random(), rng.random(), rng.random());
         let mut told = 0;
         let read: TransportLayerCc = they_read(|w| {
-            told = w.twcc(sender_ssrc, media_ssrc, count, &arrivals).unwrap();
+            let base = arrivals[0].seq;
+            told = w
+                .twcc(sender_ssrc, media_ssrc, count, base, &arrivals)
+                .unwrap();
         });
         assert_eq!(
             (read.sender_ssrc, read.media_ssrc),

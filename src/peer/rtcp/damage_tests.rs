@@ -52,7 +52,7 @@ fn damage_never_panics() {
             w.sdes_cname(1, "cname").unwrap();
             w.nack(1, 2, (0..20).map(|i| first.wrapping_add(i * 7)))
                 .unwrap();
-            w.twcc(1, 2, 3, &arrivals).unwrap();
+            w.twcc(1, 2, 3, arrivals[0].seq, &arrivals).unwrap();
             w.fir(1, &[FirEntry { ssrc: 3, seq: 4 }]).unwrap();
             w.remb(1, 123_456, &[1, 2, 3]).unwrap();
             w.xr_rrtr(1, info.ntp).unwrap();

@@ -1,8 +1,7 @@
 //! RTCP: reading what peers send and writing what we send, without allocating.
 //!
 //! [`packets`] walks a compound or reduced-size packet (RFC 3550 §6.1, RFC 5506)
-//! after SRTCP is off, [`RtcpWriter`] puts one together. str0m does both for
-//! publishers; towards viewers this is what speaks.
+//! after SRTCP is off, [`RtcpWriter`] puts one together.
 
 mod feedback;
 mod ntp;

@@ -33,10 +33,12 @@ pub(super) struct Written {
 }
 
 /// Writes base sequence number, status count, reference time, feedback count,
-/// chunks and deltas for the first arrivals, as many as fit.
+/// chunks and deltas for the first arrivals, as many as fit. What is missing from
+/// `base` on is told as lost.
 pub(super) fn write(
     out: &mut [u8],
     feedback_count: u8,
+    base: u64,
     arrivals: &[Arrival],
 ) -> Result<Written, RtcpError> {
     let first = arrivals.first().ok_or(RtcpError::NoRoom)?;
@@ -51,14 +53,14 @@ pub(super) fn write(
     let mut deltas = Deltas::new(reference);
     let mut delta_bytes = 0;
     let mut told = 0;
-    let mut next_seq = first.seq;
+    let mut next_seq = base;
     for arrival in arrivals {
         // Sequence numbers that don't rise are the caller's mistake; the packet
         // ends before them, so that what is on the wire stays true.
         let Some(lost) = arrival.seq.checked_sub(next_seq) else {
             break;
         };
-        let count = arrival.seq - first.seq + 1;
+        let count = arrival.seq - base + 1;
         let Some(delta) = deltas.next(arrival.micros) else {
             break;
         };
@@ -98,8 +100,8 @@ pub(super) fn write(
         at += bytes.len();
     }
 
-    let [base_high, base_low] = (first.seq as u16).to_be_bytes();
-    let [count_high, count_low] = ((next_seq - first.seq) as u16).to_be_bytes();
+    let [base_high, base_low] = (base as u16).to_be_bytes();
+    let [count_high, count_low] = ((next_seq - base) as u16).to_be_bytes();
     let [_, r0, r1, r2] = (reference as u32).to_be_bytes();
     *header = [
         base_high,

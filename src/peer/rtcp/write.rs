@@ -161,12 +161,13 @@ impl<'a> RtcpWriter<'a> {
     /// `feedback_count`. Nothing is written when there are none.
     ///
     /// `arrivals` rise in sequence number; what is missing between two of them
-    /// is reported as lost.
+    /// is reported as lost, and what is missing ahead of them from `base` on.
     pub fn twcc(
         &mut self,
         sender_ssrc: u32,
         media_ssrc: u32,
         feedback_count: u8,
+        base: u64,
         arrivals: &[Arrival],
     ) -> Result<usize, RtcpError> {
         if arrivals.is_empty() {
@@ -175,7 +176,7 @@ impl<'a> RtcpWriter<'a> {
         let mut told = 0;
         self.packet(packet_type::RTPFB, feedback_type::TWCC, |body| {
             body.words(&[sender_ssrc, media_ssrc])?;
-            let written = twcc_write::write(body.room(), feedback_count, arrivals)?;
+            let written = twcc_write::write(body.room(), feedback_count, base, arrivals)?;
             told = written.arrivals;
             body.advance(written.bytes);
             body.pad()

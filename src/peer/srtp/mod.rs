@@ -1,8 +1,8 @@
 //! SRTP and SRTCP (RFC 3711, RFC 7714) over the keys a DTLS handshake exported.
 //!
-//! str0m does this for publishers. Towards viewers RTP and RTCP are Weir's own:
-//! [`SrtpSender`] seals packets where they lie in the send arena, and
-//! [`SrtpReceiver`] opens what comes back. Neither allocates per packet.
+//! [`SrtpReceiver`] opens what a peer sends: a publisher's media, a viewer's reports.
+//! [`SrtpSender`] seals packets where they lie in the send arena. Neither allocates per
+//! packet.
 
 mod cipher;
 mod kdf;
@@ -21,6 +21,7 @@ mod tests;
 
 pub use crate::peer::crypto::{Keying, MasterKey, SrtpProfile};
 pub use receiver::{MAX_SOURCES, OpenedRtp, SrtpReceiver};
+pub(crate) use replay::ReplayWindow;
 pub use sender::SrtpSender;
 
 /// The most bytes that sealing adds to an RTP packet, whatever the profile.

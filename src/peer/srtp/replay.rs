@@ -4,7 +4,7 @@ use super::SrtpError;
 
 /// Which of the last indices were seen; covers `(WORDS - 1) * 64` of them.
 #[derive(Debug, Clone)]
-pub(super) struct ReplayWindow<const WORDS: usize> {
+pub(crate) struct ReplayWindow<const WORDS: usize> {
     /// The highest index accepted, `None` before the first.
     highest: Option<u64>,
     seen: [u64; WORDS],
@@ -25,7 +25,7 @@ impl<const WORDS: usize> ReplayWindow<WORDS> {
     const SPAN: u64 = (WORDS as u64 - 1) * 64;
 
     /// Whether a packet with this index may be looked at.
-    pub(super) fn check(&self, index: u64) -> Result<(), SrtpError> {
+    pub(crate) fn check(&self, index: u64) -> Result<(), SrtpError> {
         let Some(highest) = self.highest else {
             return Ok(());
         };
@@ -43,7 +43,7 @@ impl<const WORDS: usize> ReplayWindow<WORDS> {
     }
 
     /// Records an index whose packet was authentic and passed [`Self::check`].
-    pub(super) fn accept(&mut self, index: u64) {
+    pub(crate) fn accept(&mut self, index: u64) {
         match self.highest {
             Some(highest) if index <= highest => {}
             Some(highest) => {
@@ -61,7 +61,7 @@ impl<const WORDS: usize> ReplayWindow<WORDS> {
     }
 
     /// The highest index accepted.
-    pub(super) fn highest(&self) -> Option<u64> {
+    pub(crate) fn highest(&self) -> Option<u64> {
         self.highest
     }
 

@@ -99,7 +99,7 @@ impl State {
         }
         let mut buffer = [0; 1200];
         let mut writer = RtcpWriter::new(&mut buffer);
-        if writer.twcc(1, 2, 0, &arrivals).is_ok() {
+        if writer.twcc(1, 2, 0, arrivals.first().map_or(0, |a| a.seq), &arrivals).is_ok() {
             let length = writer.len();
             self.hear(&buffer[..length]);
         }

@@ -11,6 +11,7 @@ mod codec;
 mod congestion;
 mod control;
 mod network;
+mod publisher;
 
 type Target = fn(&[u8]);
 
@@ -29,6 +30,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("tcp", network::tcp),
     ("rtp_header", network::rtp_header),
     ("srtp", network::srtp),
+    ("publisher", publisher::publisher),
     ("rtcp", network::rtcp),
     ("congestion", congestion::congestion),
     ("offer", control::offer),

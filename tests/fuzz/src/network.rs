@@ -101,6 +101,10 @@ pub fn tcp(data: &[u8]) {
 pub fn rtp_header(data: &[u8]) {
     let known = [
         HeaderExtension::Mid,
+        HeaderExtension::RtpStreamId,
+        HeaderExtension::RepairedRtpStreamId,
+        HeaderExtension::AbsSendTime,
+        HeaderExtension::TransportWideCc,
         HeaderExtension::AudioLevel,
         HeaderExtension::VideoOrientation,
         HeaderExtension::PlayoutDelay,
@@ -112,6 +116,9 @@ pub fn rtp_header(data: &[u8]) {
     let pairs: Vec<_> = (1..).zip(known).collect();
     if let Some((head, _)) = header::read(data, &ExtensionIds::new(&pairs)) {
         assert!((12..=data.len()).contains(&head.length));
+        if let Some(payload) = head.payload(data) {
+            assert!(head.length + payload.len() <= data.len());
+        }
     }
 }
 

@@ -120,7 +120,10 @@ impl Flow for Ours {
         while rest.len() > 1 || self.last_told.is_none() {
             let mut buffer = [0; 1200];
             let mut writer = RtcpWriter::new(&mut buffer);
-            let told = writer.twcc(1, 2, self.count, rest).expect("there is room");
+            let base = rest.first().map_or(0, |a| a.seq);
+            let told = writer
+                .twcc(1, 2, self.count, base, rest)
+                .expect("there is room");
             self.count = self.count.wrapping_add(1);
             let length = writer.len();
             out.push(buffer[..length].to_vec());

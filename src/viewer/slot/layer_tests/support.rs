@@ -184,7 +184,7 @@ impl Viewer {
         let mut plain = datagram.clone();
         let opened = self.bench.receiver.unprotect_rtp(&mut plain).unwrap();
         let ids = ExtensionIds::new(&[(DESCRIPTOR_ID, HeaderExtension::DependencyDescriptor)]);
-        let (header, passed) = header::read(&plain[..opened.len], &ids).unwrap();
+        let (header, elements) = header::read(&plain[..opened.len], &ids).unwrap();
         let back = (self.newest as u16).wrapping_sub(header.sequence) as i16;
         let seq = match self.newest {
             0 => u64::from(header.sequence),
@@ -194,8 +194,8 @@ impl Viewer {
         let got = Got {
             timestamp: header.timestamp,
             marker: header.marker,
-            padding: plain[0] & 0x20 != 0,
-            descriptor: passed.dependency.to_vec(),
+            padding: header.padding,
+            descriptor: elements.passed.dependency.to_vec(),
             payload: plain[opened.header_len..opened.len].to_vec(),
         };
         assert!(self.got.insert(seq, got).is_none(), "a number twice");

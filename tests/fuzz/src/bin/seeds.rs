@@ -26,6 +26,7 @@ fn main() -> io::Result<()> {
             .unwrap_or_default();
         let target = if codec == "opus" { "audio" } else { codec };
         let (mut line, mut descriptors) = (Vec::new(), Vec::new());
+        let mut published = vec![0];
         for (number, packet) in framed(&fs::read(&file)?).into_iter().take(24).enumerate() {
             let Some((extension, payload)) = split(packet) else {
                 continue;
@@ -35,12 +36,15 @@ fn main() -> io::Result<()> {
             if number < 2 {
                 seed(&out, "rtp_header", &format!("{name}-{number}"), packet)?;
             }
+            published.extend([packet.len().min(1020).div_ceil(4) as u8, 4]);
+            published.extend(&packet[..packet.len().min(1020) / 4 * 4]);
             append(&mut line, &head[..head.len().min(12)]);
             if let Some(extension) = extension {
                 append(&mut descriptors, extension);
             }
         }
         seed(&out, target, &format!("{name}-line"), &line)?;
+        seed(&out, "publisher", &name, &published)?;
         if !descriptors.is_empty() {
             seed(&out, "dependency_descriptor", &name, &descriptors)?;
         }

@@ -65,7 +65,7 @@ impl Path {
                 let packet = Arrived {
                     size: 1200,
                     missing: Some(std::mem::take(&mut self.missing)),
-                    sent: self.stamped.then(|| self.at(stamp)),
+                    sent: self.stamped.then_some(((stamp << 18) / 1_000_000) as u32),
                 };
                 self.maximum.arrived(self.at(self.free + 20_000), packet);
                 let due = self.maximum.deadline();

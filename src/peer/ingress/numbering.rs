@@ -6,8 +6,6 @@
 
 use std::time::{Duration, Instant};
 
-use str0m::rtp::Ssrc;
-
 use crate::room::encoding::LINE_BREAK;
 
 /// Packets of the former SSRC may still be on their way for this long.
@@ -21,8 +19,8 @@ const STEP: u64 = 2 * LINE_BREAK;
 /// The line of one encoding.
 #[derive(Debug, Default)]
 pub struct Numbering {
-    ssrc: Option<Ssrc>,
-    former: Option<(Ssrc, Instant)>,
+    ssrc: Option<u32>,
+    former: Option<(u32, Instant)>,
     /// Added to the present SSRC's numbers, modulo 2^64.
     offset: u64,
     /// Behind the highest number.
@@ -40,13 +38,13 @@ pub struct Number {
 
 impl Numbering {
     /// Whether a packet with `ssrc` is left over from before it changed.
-    pub fn is_stray(&self, now: Instant, ssrc: Ssrc) -> bool {
+    pub fn is_stray(&self, now: Instant, ssrc: u32) -> bool {
         self.former
             .is_some_and(|(former, until)| former == ssrc && now < until)
     }
 
     /// The number of a packet that has `seq` among those of its SSRC; `None` for a stray one.
-    pub fn number(&mut self, now: Instant, ssrc: Ssrc, seq: u64) -> Option<Number> {
+    pub fn number(&mut self, now: Instant, ssrc: u32, seq: u64) -> Option<Number> {
         let begins = self.ssrc.is_some_and(|present| present != ssrc);
         if begins && self.is_stray(now, ssrc) {
             return None;
@@ -72,7 +70,7 @@ mod tests {
         let mut numbering = Numbering::default();
         let mut number = |ms, ssrc: u32, seq| {
             let at = start + Duration::from_millis(ms);
-            let number = numbering.number(at, ssrc.into(), seq);
+            let number = numbering.number(at, ssrc, seq);
             number.map(|n| (n.seq, n.begins))
         };
         assert_eq!(number(0, 1, 90_000), Some((90_000, false)));

@@ -11,11 +11,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::congestion::Micros;
-use super::congestion::acked::ArrivalRate;
-use super::congestion::groups::Groups;
-use super::congestion::queue::QueueDelay;
-use super::congestion::trendline::{Trendline, Usage};
+use crate::peer::congestion::Micros;
+use crate::peer::congestion::acked::ArrivalRate;
+use crate::peer::congestion::groups::Groups;
+use crate::peer::congestion::queue::QueueDelay;
+use crate::peer::congestion::trendline::{Trendline, Usage};
 
 /// Times what arrives, and this on top, while the path was never seen full.
 const FREE: f64 = 2.0;
@@ -82,8 +82,9 @@ pub struct Arrived {
     /// Packets of its stream that are missing right ahead of it; `None` for a
     /// late or repaired one.
     pub missing: Option<u64>,
-    /// When it was sent, on the publisher's clock, modulo 64 s.
-    pub sent: Option<Instant>,
+    /// When it was sent, on the publisher's clock: `abs-send-time` as on the wire, 24 bits of
+    /// 6.18 fixed point seconds.
+    pub sent: Option<u32>,
 }
 
 /// See the module's description.
@@ -96,7 +97,7 @@ pub struct MaximumRate {
     trendline: Trendline,
     queue: QueueDelay,
     /// The newest time of sending: as told, and on a line that does not wrap.
-    sent: Option<(Instant, Micros)>,
+    sent: Option<(Micros, Micros)>,
     /// Packets that should have come and those that did not, since when.
     counted: (u64, u64, Micros),
     loss: f64,
@@ -128,13 +129,12 @@ impl MaximumRate {
         }
     }
 
-    fn on_the_way(&mut self, sent: Instant, at: Micros) {
+    fn on_the_way(&mut self, sent: u32, at: Micros) {
+        let sent = (i64::from(sent & 0xff_ffff) * 1_000_000) >> 18;
         let unwrapped = match self.sent {
             None => 0,
             Some((last, unwrapped)) => {
-                let forward = micros(sent.saturating_duration_since(last));
-                let back = micros(last.saturating_duration_since(sent));
-                let step = (forward - back).rem_euclid(ROUND);
+                let step = (sent - last).rem_euclid(ROUND);
                 unwrapped + if step > ROUND / 2 { step - ROUND } else { step }
             }
         };
@@ -221,5 +221,5 @@ fn micros(time: Duration) -> Micros {
 }
 
 #[cfg(test)]
-#[path = "remb_tests.rs"]
+#[path = "maximum_tests.rs"]
 mod tests;

@@ -1,18 +1,11 @@
 //! Asking publishers for what did not arrive (generic NACK, RFC 4585 §6.2.1).
 //!
-//! The engine's own requests are off: they go out only where RTX was
-//! negotiated, at a fixed pace, and packed together with reports, which some
-//! publishers (FFmpeg) can't read. These go out for any publisher that agreed
-//! to NACK, paced by the round trip that the handshake and then repairs show,
-//! each as a packet of its own (RFC 5506) where the publisher offered `rtcp-rsize`.
+//! Requests go to any publisher that agreed to NACK, with RTX or without, paced by the round
+//! trip that the handshake and then repairs show, each as a packet of its own (RFC 5506) where
+//! the publisher offered `rtcp-rsize`: packed together with reports, some (FFmpeg) can't read them.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-
-use super::crypto::Keying;
-use super::rtcp::{RtcpError, RtcpWriter};
-use super::srtp::{SrtpError, SrtpSender};
-use crate::net::{Path, SendArena};
 
 /// Wait this long before the first request: the packet may just be late.
 const REORDER_WAIT: Duration = Duration::from_millis(8);
@@ -32,10 +25,6 @@ const TOO_OLD: Duration = Duration::from_millis(1200);
 /// Packets that may be missing at a time; a larger hole is no loss of packets
 /// but of the way, and a keyframe is the better answer.
 const MAX_MISSING: usize = 256;
-
-/// The engine takes no packet this far behind the newest (str0m's `MAX_MISORDER`): a repair
-/// would be thrown away.
-const WINDOW: u64 = 100;
 
 /// Sequence numbers in one request.
 const PER_REQUEST: usize = 64;
@@ -104,11 +93,7 @@ impl NackTracker {
             asked: None,
             tries: 0,
         }));
-        let before = self.missing.len();
-        while self.missing.front().is_some_and(|m| m.seq + WINDOW < seq) {
-            self.missing.pop_front();
-        }
-        self.missing.len() < before
+        false
     }
 
     fn repaired(&mut self, now: Instant, seq: u64) {
@@ -135,7 +120,8 @@ impl NackTracker {
     }
 
     /// The round trip that repairs show.
-    pub fn rtt(&self) -> Duration {
+    #[cfg(test)]
+    fn rtt(&self) -> Duration {
         self.rtt
     }
 
@@ -168,82 +154,6 @@ impl NackTracker {
             out.push(missing.seq as u16);
         }
         given_up
-    }
-}
-
-/// Seals and sends requests to one publisher, with an SSRC of its own: SRTCP
-/// indices count per SSRC, and the engine uses another.
-#[derive(Debug)]
-pub struct NackSender {
-    srtp: SrtpSender,
-    ssrc: u32,
-}
-
-impl NackSender {
-    /// A sender with the session's keys.
-    pub fn new(keying: &Keying, ssrc: u32) -> Result<Self, SrtpError> {
-        Ok(Self {
-            srtp: SrtpSender::new(keying)?,
-            ssrc,
-        })
-    }
-
-    /// Asks for packets of `media_ssrc`. Without `reduced` an empty receiver
-    /// report goes ahead, since RFC 3550 §6.1 wants compound packets.
-    pub fn send(
-        &mut self,
-        arena: &mut SendArena,
-        path: Path,
-        media_ssrc: u32,
-        missing: &[u16],
-        reduced: bool,
-    ) -> bool {
-        let ssrc = self.ssrc;
-        self.write(arena, path, reduced, |writer| {
-            writer.nack(ssrc, media_ssrc, missing.iter().copied())
-        })
-    }
-
-    /// Tells the publisher how many bits per second it may send in these streams together.
-    pub fn maximum_rate(
-        &mut self,
-        arena: &mut SendArena,
-        path: Path,
-        rate: u64,
-        ssrcs: &[u32],
-        reduced: bool,
-    ) -> bool {
-        let ssrc = self.ssrc;
-        self.write(arena, path, reduced, |writer| {
-            writer.remb(ssrc, rate, ssrcs)
-        })
-    }
-
-    fn write(
-        &mut self,
-        arena: &mut SendArena,
-        path: Path,
-        reduced: bool,
-        compose: impl FnOnce(&mut RtcpWriter<'_>) -> Result<(), RtcpError>,
-    ) -> bool {
-        const ROOM: usize = 512;
-        const TRAILER: usize = 24;
-        let Some(buffer) = arena.reserve(path, ROOM) else {
-            return false;
-        };
-        let mut writer = RtcpWriter::new(&mut buffer[..ROOM - TRAILER]);
-        let report = reduced || writer.receiver_report(self.ssrc, &[]).is_ok();
-        if !report || compose(&mut writer).is_err() {
-            return false;
-        }
-        let length = writer.len();
-        match self.srtp.protect_rtcp(buffer, length) {
-            Ok(total) => {
-                arena.commit(total);
-                true
-            }
-            Err(_) => false,
-        }
     }
 }
 
@@ -385,21 +295,6 @@ mod tests {
         assert!(!tracker.arrived(start, 100));
         assert!(tracker.arrived(start, 500));
         assert_eq!(tracker.deadline(), None);
-    }
-
-    #[test]
-    fn what_the_engine_would_throw_away_is_not_asked_for_and_lost() {
-        let start = Instant::now();
-        let mut tracker = NackTracker::new(None, true);
-        let mut out = Vec::new();
-        tracker.arrived(start, 0);
-        for seq in 2..=101 {
-            assert!(!tracker.arrived(start, seq), "{seq}");
-        }
-        assert!(tracker.arrived(start, 103), "it is told once");
-        assert!(!tracker.arrived(start, 104));
-        assert!(!tracker.due(at(start, 10), &mut out));
-        assert_eq!(out, [102]);
     }
 
     #[test]
