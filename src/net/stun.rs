@@ -17,6 +17,7 @@ const BINDING_ERROR: u16 = 0x0111;
 const USERNAME: u16 = 0x0006;
 const MESSAGE_INTEGRITY: u16 = 0x0008;
 const ERROR_CODE: u16 = 0x0009;
+const UNKNOWN_ATTRIBUTES: u16 = 0x000A;
 const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 const PRIORITY: u16 = 0x0024;
 const USE_CANDIDATE: u16 = 0x0025;
@@ -28,6 +29,10 @@ const ICE_CONTROLLING: u16 = 0x802A;
 const MAX_MESSAGE: usize = 1500;
 /// RFC 8489 §14.3: a user name is shorter than 509 bytes.
 const MAX_USERNAME: usize = 508;
+/// So many unknown attributes of a request are listed in its answer.
+const MAX_UNKNOWN: usize = 8;
+/// STUN 420 Unknown Attribute (RFC 8489 §14.8).
+pub const UNKNOWN_ATTRIBUTE: u16 = 420;
 /// What [`complete_request`] may add to a request.
 pub const COMPLETION_ROOM: usize = 8 + 12 + 24 + 8;
 
@@ -45,7 +50,8 @@ pub struct StunView<'a> {
     controlling: bool,
     controlled: bool,
     /// Attributes that this server must understand and does not (RFC 8489 §6.3.1).
-    unknown_required: bool,
+    unknown: [u16; MAX_UNKNOWN],
+    unknown_count: usize,
 }
 
 impl<'a> StunView<'a> {
@@ -77,7 +83,8 @@ impl<'a> StunView<'a> {
             use_candidate: false,
             controlling: false,
             controlled: false,
-            unknown_required: false,
+            unknown: [0; MAX_UNKNOWN],
+            unknown_count: 0,
         };
         let mut at = HEADER;
         while at < bytes.len() {
@@ -137,12 +144,17 @@ impl<'a> StunView<'a> {
             // The other attributes of RFC 8489 §18.3 that a request may carry.
             0x0001
             | ERROR_CODE
-            | 0x000A
+            | UNKNOWN_ATTRIBUTES
             | 0x0014
             | 0x0015
             | 0x001C..=0x001E
             | XOR_MAPPED_ADDRESS => {}
-            required if required < 0x8000 => self.unknown_required = true,
+            required if required < 0x8000 => {
+                if let Some(place) = self.unknown.get_mut(self.unknown_count) {
+                    *place = required;
+                    self.unknown_count += 1;
+                }
+            }
             _ => {}
         }
         Some(())
@@ -204,9 +216,10 @@ impl<'a> StunView<'a> {
         self.controlled
     }
 
-    /// A mandatory attribute is not known here; RFC 8489 §6.3.1 wants error 420.
-    pub fn has_unknown_required(&self) -> bool {
-        self.unknown_required
+    /// The attributes that must be known to act on the message and are not, the first eight
+    /// of them: a request is then answered with [`UNKNOWN_ATTRIBUTE`] (RFC 8489 §6.3.1).
+    pub fn unknown_required(&self) -> &[u16] {
+        self.unknown.get(..self.unknown_count).unwrap_or_default()
     }
 
     /// A check that lacks what RFC 8445 §7.2.2 demands (PRIORITY, and the sender's role):
@@ -252,8 +265,8 @@ pub fn binding_success(
 }
 
 /// An error response to a Binding request with a code of 400 to 499 and an empty reason, so
-/// that it is no longer than it must be. MESSAGE-INTEGRITY and FINGERPRINT as in
-/// [`binding_success`]. `None` for another code or when `out` is too small.
+/// that it is no longer than it must be; with 420 the attributes that are not known.
+/// MESSAGE-INTEGRITY and FINGERPRINT as in [`binding_success`]. `None` for another code or when `out` is too small.
 pub fn binding_error(
     request: &StunView<'_>,
     code: u16,
@@ -265,6 +278,9 @@ pub fn binding_error(
     }
     let mut writer = Writer::start(out, BINDING_ERROR, request.transaction())?;
     writer.attribute(ERROR_CODE, &[0, 0, 4, (code - 400) as u8])?;
+    if code == UNKNOWN_ATTRIBUTE {
+        writer.unknown_attributes(request.unknown_required())?;
+    }
     if let Some(password) = password {
         writer.integrity(password)?;
     }
@@ -368,11 +384,24 @@ impl<'a> Writer<'a> {
         Some(())
     }
 
-    /// All attributes written here have a length that needs no padding.
+    /// All attributes written by this have a length that needs no padding.
     fn attribute(&mut self, kind: u16, value: &[u8]) -> Option<()> {
         self.raw(&kind.to_be_bytes())?;
         self.raw(&u16::try_from(value.len()).ok()?.to_be_bytes())?;
         self.raw(value)
+    }
+
+    /// RFC 8489 §14.13: the length without the padding, which is zeros (§14).
+    fn unknown_attributes(&mut self, unknown: &[u16]) -> Option<()> {
+        self.raw(&UNKNOWN_ATTRIBUTES.to_be_bytes())?;
+        self.raw(&u16::try_from(unknown.len() * 2).ok()?.to_be_bytes())?;
+        for attribute in unknown {
+            self.raw(&attribute.to_be_bytes())?;
+        }
+        if unknown.len().is_multiple_of(2) {
+            return Some(());
+        }
+        self.raw(&[0; 2])
     }
 
     /// RFC 8489 §14.2.
@@ -468,4 +497,4 @@ fn crc32(mut crc: u32, bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 #[path = "stun_tests.rs"]
-mod tests;
+pub(crate) mod tests;

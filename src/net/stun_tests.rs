@@ -22,9 +22,9 @@ const SAMPLE_RESPONSE: &[u8] = b"\x01\x01\x00\x3c\x21\x12\xa4\x42\xb7\xe7\xa7\x0
 
 const SAMPLE_PASSWORD: &[u8] = b"VOkJxbRl1RmTxUk/WvJxBt";
 
-/// A check with the parts of RFC 8445 §7.2.2 that are asked for.
-fn check(username: &[u8], password: &[u8], parts: &[u16]) -> Vec<u8> {
-    let mut out = [0; 300];
+/// A check with the parts of RFC 8445 §7.2.2 that are asked for; other parts are of 8 bytes.
+pub(crate) fn check(username: &[u8], password: &[u8], parts: &[u16]) -> Vec<u8> {
+    let mut out = [0; 500];
     let mut writer = Writer::start(&mut out, BINDING_REQUEST, ID).expect("room");
     let padded = username.len().next_multiple_of(4);
     writer.raw(&USERNAME.to_be_bytes()).expect("room");
@@ -54,7 +54,7 @@ fn the_sample_request_of_rfc_5769_is_read() {
     assert!(view.is_binding_request() && !view.is_binding_response());
     assert_eq!(view.ufrags(), Some((&b"evtj"[..], &b"h6vY"[..])));
     assert!(view.has_integrity() && view.has_fingerprint() && view.has_username());
-    assert!(!view.nominates() && !view.is_incomplete_check() && !view.has_unknown_required());
+    assert!(!view.nominates() && !view.is_incomplete_check() && view.unknown_required().is_empty());
     assert!(view.verify_integrity(SAMPLE_PASSWORD));
     assert!(!view.verify_integrity(b"VOkJxbRl1RmTxUk/WvJxBT"));
     assert!(!view.verify_integrity(b""));
@@ -144,6 +144,31 @@ fn responses_are_read_by_an_independent_parser() {
     assert_eq!(reply.error_code().map(|(code, _)| code), Some(401));
     assert!(len <= request.len());
     assert_eq!(binding_error(&view, 500, None, &mut out), None);
+}
+
+#[test]
+fn attributes_that_must_be_known_and_are_not_are_listed_in_the_answer() {
+    for count in [0, 1, 2, 3, 8, 20] {
+        let unknown: Vec<u16> = (0x4000..0x4000 + count).collect();
+        // Nobody has to know 0xC001.
+        let parts = [&[PRIORITY], &unknown[..], &[0xC001, ICE_CONTROLLING]].concat();
+        let request = check(b"abcd:efgh", b"secret", &parts);
+        let view = StunView::parse(&request).expect("parse");
+        let wanted = &unknown[..unknown.len().min(MAX_UNKNOWN)];
+        assert_eq!(view.unknown_required(), wanted);
+        let mut out = [0xFF; 128];
+        let len = binding_error(&view, 420, Some(b"secret"), &mut out).expect("room");
+        assert!(len <= request.len(), "no amplification");
+        let reply = StunView::parse(&out[..len]).expect("parse");
+        assert!(reply.is_binding_response() && reply.verify_integrity(b"secret"));
+        let mut list = vec![0, 0x0A, 0, wanted.len() as u8 * 2];
+        list.extend(wanted.iter().flat_map(|kind| kind.to_be_bytes()));
+        list.resize(list.len().next_multiple_of(4), 0);
+        assert_eq!(out[HEADER..HEADER + 8], [0, 9, 0, 4, 0, 0, 4, 20]);
+        assert_eq!(out[HEADER + 8..HEADER + 8 + list.len()], list);
+        let other = str0m::ice::StunMessage::parse(&out[..len]).expect("parse");
+        assert_eq!(other.error_code().map(|(code, _)| code), Some(420));
+    }
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub enum CheckOutcome {
     NotAuthentic,
     /// The peer believes it is controlled, as we are: answer 487 (RFC 8445 §7.3.1.1).
     RoleConflict,
+    /// It demands what is not known here: answer 420 (RFC 8489 §6.3.1).
+    UnknownAttribute,
     /// Authentic: answer with success.
     Authentic {
         /// Media goes another way from now on.
@@ -84,6 +86,9 @@ impl IceLite {
             request.ufrags() == Some((self.local.ufrag.as_bytes(), self.remote.ufrag.as_bytes()));
         if !ours || !request.verify_integrity(self.local.pwd.as_bytes()) {
             return CheckOutcome::NotAuthentic;
+        }
+        if !request.unknown_required().is_empty() {
+            return CheckOutcome::UnknownAttribute;
         }
         if request.claims_controlled() {
             return CheckOutcome::RoleConflict;
@@ -171,6 +176,29 @@ mod tests {
         assert_eq!(ice.path(), Some(path(1)));
         assert!(ice.follow(now, path(2), true, Some(50)));
         assert_eq!(ice.path(), Some(path(2)));
+    }
+
+    #[test]
+    fn a_check_that_demands_the_unknown_moves_nothing() {
+        use crate::net::stun::tests::check;
+        /// PRIORITY, ICE-CONTROLLED, USE-CANDIDATE.
+        const PARTS: [u16; 3] = [0x0024, 0x8029, 0x0025];
+        let now = Instant::now();
+        let mut ice = agent();
+        let password = ice.local.pwd.clone();
+        let mut ask = |password: &str, parts: &[u16]| {
+            let bytes = check(b"local:remote", password.as_bytes(), parts);
+            let request = StunView::parse(&bytes).expect("well-formed");
+            (ice.check(now, path(1), &request), ice.path())
+        };
+        let unknown = [&PARTS[..], &[0x4000]].concat();
+        // Nobody without the password learns what is known here (RFC 8489 §6.3).
+        assert_eq!(ask("wrong", &unknown), (CheckOutcome::NotAuthentic, None));
+        let refused = (CheckOutcome::UnknownAttribute, None);
+        assert_eq!(ask(&password, &unknown), refused);
+        let optional = [&PARTS[..], &[0xC000]].concat();
+        let conflict = (CheckOutcome::RoleConflict, None);
+        assert_eq!(ask(&password, &optional), conflict);
     }
 
     #[test]

@@ -156,3 +156,28 @@ fn the_media_port_is_a_stun_server_within_limits() {
         100 - answers
     );
 }
+
+#[test]
+fn a_plain_request_that_demands_the_unknown_is_refused() {
+    let (mut core, now) = core();
+    // CHANGE-REQUEST (RFC 5780): there is no second address to answer from.
+    let mut request = [0; 28];
+    request[..8].copy_from_slice(&[0, 1, 0, 8, 0x21, 0x12, 0xA4, 0x42]);
+    request[20..].copy_from_slice(&[0, 3, 0, 4, 0, 0, 0, 6]);
+    let datagram = Datagram {
+        proto: Proto::Udp,
+        local: ([127, 0, 0, 1], 7882).into(),
+        remote: ([127, 0, 0, 1], 4000).into(),
+        kernel_time: None,
+        bytes: &request,
+    };
+    core.handle(now, Input::Datagram(datagram));
+    let mut answers = Vec::new();
+    core.turn(now, &mut |arena: &mut SendArena| {
+        answers.extend(arena.datagrams().map(|(_, bytes)| bytes.to_vec()));
+        arena.clear();
+    });
+    let error = [0, 9, 0, 4, 0, 0, 4, 20, 0, 10, 0, 2, 0, 3, 0, 0];
+    assert!(answers.len() == 1 && answers[0][..2] == [0x01, 0x11]);
+    assert_eq!(answers[0][20..], error);
+}

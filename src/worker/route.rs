@@ -117,14 +117,10 @@ impl Core {
         };
         match session.transport.ice.check(now, path, &request) {
             CheckOutcome::NotAuthentic => self.drop_for(DropReason::StunBadIntegrity),
-            CheckOutcome::RoleConflict => self.answer(
-                path,
-                |session, out| {
-                    let password = session.map(|s| s.transport.ice.local().pwd.as_bytes());
-                    stun::binding_error(&request, ROLE_CONFLICT, password, out)
-                },
-                Some(slot),
-            ),
+            CheckOutcome::RoleConflict => self.refuse(path, &request, ROLE_CONFLICT, Some(slot)),
+            CheckOutcome::UnknownAttribute => {
+                self.refuse(path, &request, stun::UNKNOWN_ATTRIBUTE, Some(slot));
+            }
             CheckOutcome::Authentic { .. } => {
                 session.heard = now;
                 self.addresses.insert(path.proto, path.remote, slot);
@@ -142,6 +138,17 @@ impl Core {
                 });
             }
         }
+    }
+
+    fn refuse(&mut self, path: Path, request: &StunView<'_>, code: u16, slot: Option<u32>) {
+        self.answer(
+            path,
+            |session, out| {
+                let password = session.map(|s| s.transport.ice.local().pwd.as_bytes());
+                stun::binding_error(request, code, password, out)
+            },
+            slot,
+        );
     }
 
     fn answer(
@@ -165,6 +172,9 @@ impl Core {
     fn plain_stun(&mut self, now: Instant, path: Path, request: &StunView<'_>) {
         if !self.plain_stun.allow(path.remote, now) {
             return self.drop_for(DropReason::StunRateLimited);
+        }
+        if !request.unknown_required().is_empty() {
+            return self.refuse(path, request, stun::UNKNOWN_ATTRIBUTE, None);
         }
         self.answer(
             path,

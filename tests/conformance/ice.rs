@@ -112,17 +112,24 @@ async fn case_28_a_check_without_ice_attributes_is_answered() {
     let address = format!("{}:{}", words[4], words[5])
         .parse()
         .expect("an address");
-    let request = stun::bare_request(&format!("{ufrag}:{theirs}"), &pwd, *b"case28case28");
-    let reply = tokio::task::spawn_blocking(move || stun::exchange(address, &request));
-    assert_eq!(
-        reply.await.expect("a thread"),
-        Some(0x0101),
-        "binding success"
-    );
+    let exchange = async |pwd: &str, transaction: &[u8; 12], more: &[u16]| {
+        let request = stun::bare_request(&format!("{ufrag}:{theirs}"), pwd, *transaction, more);
+        let reply = tokio::task::spawn_blocking(move || stun::exchange(address, &request));
+        reply.await.expect("a thread")
+    };
+    let kind = |reply: &Option<Vec<u8>>| reply.as_ref().map(|reply| [reply[0], reply[1]]);
+    // What must be understood and is not is refused by name (RFC 8489 §6.3.1, §14.13).
+    let reply = exchange(&pwd, b"case28what??", &[0x4001, 0xC001, 0x0025, 0x4002]).await;
+    assert_eq!(kind(&reply), Some([0x01, 0x11]), "binding error");
+    let list = [
+        0x00, 0x09, 0, 4, 0, 0, 4, 20, 0x00, 0x0A, 0, 4, 0x40, 1, 0x40, 2,
+    ];
+    assert_eq!(reply.expect("an error")[20..36], list);
+    let reply = exchange(&pwd, b"case28case28", &[]).await;
+    assert_eq!(kind(&reply), Some([0x01, 0x01]), "binding success");
     // With a wrong password there is no success.
-    let forged = stun::bare_request(&format!("{ufrag}:{theirs}"), "wrong", *b"case28forged");
-    let reply = tokio::task::spawn_blocking(move || stun::exchange(address, &forged));
-    assert_ne!(reply.await.expect("a thread"), Some(0x0101));
+    let reply = exchange("wrong", b"case28forged", &[]).await;
+    assert_ne!(kind(&reply), Some([0x01, 0x01]));
 }
 
 /// A short consent time-out, so that the cases about it end soon.

@@ -7,12 +7,21 @@ use aws_lc_rs::hmac;
 
 const MAGIC: [u8; 4] = 0x2112_a442_u32.to_be_bytes();
 
-/// A binding request with USERNAME, MESSAGE-INTEGRITY and FINGERPRINT only.
-pub fn bare_request(username: &str, password: &str, transaction: [u8; 12]) -> Vec<u8> {
+/// A binding request with USERNAME, MESSAGE-INTEGRITY and FINGERPRINT only, and empty
+/// attributes of the kinds in `more`.
+pub fn bare_request(
+    username: &str,
+    password: &str,
+    transaction: [u8; 12],
+    more: &[u16],
+) -> Vec<u8> {
     let mut message = vec![0x00, 0x01, 0, 0];
     message.extend_from_slice(&MAGIC);
     message.extend_from_slice(&transaction);
     attribute(&mut message, 0x0006, username.as_bytes());
+    for kind in more {
+        attribute(&mut message, *kind, &[]);
+    }
     // Its length field counts the attribute that is being made (§14.5).
     set_length(&mut message, 24);
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
@@ -45,8 +54,8 @@ fn crc32(data: &[u8]) -> u32 {
     })
 }
 
-/// Sends a request a few times and returns the reply's message type.
-pub fn exchange(server: SocketAddr, request: &[u8]) -> Option<u16> {
+/// Sends a request a few times and returns the reply.
+pub fn exchange(server: SocketAddr, request: &[u8]) -> Option<Vec<u8>> {
     let socket = UdpSocket::bind("127.0.0.1:0").ok()?;
     socket
         .set_read_timeout(Some(Duration::from_millis(500)))
@@ -58,7 +67,7 @@ pub fn exchange(server: SocketAddr, request: &[u8]) -> Option<u16> {
             && length >= 20
             && buffer[8..20] == request[8..20]
         {
-            return Some(u16::from_be_bytes([buffer[0], buffer[1]]));
+            return Some(buffer[..length].to_vec());
         }
     }
     None

@@ -42,7 +42,11 @@ pub fn stun(data: &[u8]) {
         messages::mapped_address(answer, view.transaction()),
         Some(from)
     );
-    messages::binding_error(&view, 401, None, &mut out).expect("there is room");
+    for code in [401, messages::UNKNOWN_ATTRIBUTE] {
+        let len = messages::binding_error(&view, code, Some(PASSWORD), &mut out);
+        let answer = &out[..len.expect("there is room")];
+        assert!(messages::StunView::parse(answer).is_ok_and(|a| a.is_binding_response()));
+    }
 }
 
 thread_local! {
