@@ -105,14 +105,20 @@ impl Outputs {
         path: Path,
         flush: &mut dyn Flush,
     ) -> Outlet<'a> {
-        if self.arena.room() < ARENA_RESERVE {
-            flush.flush(&mut self.arena);
-        }
+        self.make_room(flush);
         Outlet {
             now,
             clock,
             arena: &mut self.arena,
             path,
+        }
+    }
+
+    /// What is there leaves, unless there is room for all that one session may have to say.
+    #[inline(always)]
+    pub(super) fn make_room(&mut self, flush: &mut dyn Flush) {
+        if self.arena.room() < ARENA_RESERVE {
+            flush.flush(&mut self.arena);
         }
     }
 }
@@ -253,7 +259,7 @@ impl Core {
         self.now = now;
         self.aim_viewers();
         self.fan_out(now, flush);
-        self.run_timers(now);
+        self.run_timers(now, flush);
         self.tick_speakers(now);
         self.look_back(now, flush);
         self.aim_viewers();
@@ -264,7 +270,7 @@ impl Core {
         }
         self.feed_starving(now);
         self.send_backlogs(now, flush);
-        self.poll_keyframes(now);
+        self.poll_keyframes(now, flush);
         self.send_rest(flush);
     }
 

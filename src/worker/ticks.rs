@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::core::Core;
+use super::core::{Core, Flush};
 use super::mesh::MeshMessage;
 use super::session::{Media, Session};
 use crate::control::messages::CloseReason;
@@ -12,10 +12,11 @@ use crate::units::MediaKind;
 use crate::viewer::REPORT_INTERVAL;
 
 impl Core {
-    pub(super) fn run_timers(&mut self, now: Instant) {
+    pub(super) fn run_timers(&mut self, now: Instant, flush: &mut dyn Flush) {
         let mut due = std::mem::take(&mut self.due);
         self.timers.expire(now, |slot, _| due.push(slot));
         for slot in due.drain(..) {
+            self.outputs.make_room(flush); // media may have filled it
             self.guarded(now, slot, |core| core.session_tick(now, slot));
         }
         self.due = due;
@@ -134,13 +135,14 @@ impl Core {
         self.next_keyframe_poll = Some(self.config.clock.start());
     }
 
-    pub(super) fn poll_keyframes(&mut self, now: Instant) {
+    pub(super) fn poll_keyframes(&mut self, now: Instant, flush: &mut dyn Flush) {
         if self.next_keyframe_poll.is_none_or(|at| at > now) {
             return;
         }
         self.next_keyframe_poll = None;
         let mut hungry = std::mem::take(&mut self.hungry);
         hungry.retain(|index| {
+            self.outputs.make_room(flush);
             let next = self.poll_keyframes_of(now, *index);
             self.next_keyframe_poll = [self.next_keyframe_poll, next].into_iter().flatten().min();
             let hungry = next.is_some();

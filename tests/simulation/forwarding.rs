@@ -315,3 +315,36 @@ fn the_core_tells_when_a_frame_has_begun_and_not_ended() {
     world.cores[0].turn(now, &mut |arena: &mut SendArena| arena.clear());
     assert!(!world.cores[0].is_mid_frame());
 }
+
+/// What a viewer's reports are when each turn begins with so much room in the arena as there is.
+fn reports(seed: u64, crowded: bool) -> Vec<usize> {
+    let mut world = World::new(seed, 1);
+    world.crowded = crowded;
+    let publisher = world.publish(0, 1, 1, Plan::default());
+    let viewers: Vec<_> = (0..3).map(|_| world.view(0, 1, ALICE)).collect();
+    world.run(Duration::from_secs(4));
+    let asked = world.client(publisher).keyframe_requests;
+    world.client(viewers[0]).request_keyframe();
+    world.run(Duration::from_millis(200));
+    assert_eq!(world.client(publisher).keyframe_requests, asked + 1);
+    world.up[publisher.0].conditions.loss = 0.05;
+    world.run(Duration::from_secs(5));
+    world.up[publisher.0].conditions.loss = 0.0;
+    world.run(Duration::from_secs(1));
+    let reports = viewers.iter().map(|viewer| {
+        let client = world.client(*viewer);
+        continuous(&video(client), 2); // the publisher was asked for what was lost
+        client.reports.len()
+    });
+    reports.collect()
+}
+
+#[test]
+fn reports_and_requests_leave_though_media_has_filled_the_arena() {
+    let name = "reports_and_requests_leave_though_media_has_filled_the_arena";
+    over_seeds(name, 2, |seed| {
+        let usual = reports(seed, false);
+        assert!(usual.iter().all(|count| *count >= 14), "{usual:?} in 10 s");
+        assert_eq!(reports(seed, true), usual);
+    });
+}
