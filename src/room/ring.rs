@@ -45,6 +45,9 @@ const LEAST_BYTES: usize = 512 << 10;
 /// little fill the memory.
 const MAX_HOLE: u64 = 512;
 
+/// The first packet of the first keyframe of all may be so far behind.
+const LATE_START: u64 = 256;
+
 /// Packets let go of at a time: a long segment that ends must not hold the
 /// worker up for the time that freeing thousands of packets takes.
 const RELEASE: usize = 8;
@@ -150,6 +153,12 @@ impl PacketRing {
                 self.clear();
                 self.first = seq;
             }
+            Some(_) if self.begins_late(&packet) => {
+                for _ in seq..self.first {
+                    self.packets.push_front(None);
+                }
+                self.first = seq;
+            }
             Some(_) if seq < self.first => return,
             Some(_) => {}
             None => self.first = seq,
@@ -181,6 +190,19 @@ impl PacketRing {
         self.bound_segment();
         // More than came, whatever that was: so it never grows for long.
         self.release(grown + RELEASE);
+    }
+
+    /// It is the start of what is there, which was lost at first.
+    fn begins_late(&self, packet: &Packet) -> bool {
+        let ahead = self.first.saturating_sub(packet.seq);
+        packet.entry && self.segment.is_none() && (1..=LATE_START).contains(&ahead)
+    }
+
+    /// The entry packet `seq`, which comes now, was overtaken by others, and will be kept with them.
+    pub fn was_passed(&self, seq: u64) -> bool {
+        let passed = self.end().is_some_and(|end| end > seq + 1);
+        let late_start = self.segment.is_none() && seq + LATE_START >= self.first;
+        passed && self.limits.segment_bytes > 0 && (seq >= self.first || late_start)
     }
 
     fn begin_segment(&mut self, seq: u64, timestamp: u32, arrival: Instant) {

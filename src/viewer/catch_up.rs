@@ -322,7 +322,7 @@ impl Slot {
                 self.behind = None;
                 Step::Ended
             }
-            Forwarded::Late | Forwarded::Cut => Step::Passed,
+            Forwarded::Late | Forwarded::Cut | Forwarded::Overtaken => Step::Passed,
             Forwarded::NoFormat => Step::NoFormat,
             Forwarded::Failed(error) => Step::Failed(error),
         }

@@ -42,6 +42,9 @@ pub enum Forwarded {
     Sent(usize),
     /// It is not of the source that flows.
     NotSelected,
+    /// It begins the keyframe that is waited for, but came behind others of it, which were let
+    /// go: all of them are to be sent from the ring.
+    Overtaken,
     /// It is of a layer that is cut.
     Cut,
     /// The viewer has no payload type for it.
@@ -318,6 +321,9 @@ impl Slot {
             epoch: track.epoch,
             encoding,
         };
+        if packet.entry && self.is_overtaken(track, source, packet) {
+            return Forwarded::Overtaken;
+        }
         let entry = packet.entry || self.kind == MediaKind::Audio && !self.knows(source, packet);
         let verdict = self.selection.judge(source, entry);
         if verdict == Verdict::Drop {
@@ -418,6 +424,16 @@ impl Slot {
             }
             Err(error) => Forwarded::Failed(error),
         }
+    }
+
+    /// See [`Forwarded::Overtaken`]. What the ring can't give is left to the viewer's repairs.
+    #[cold]
+    fn is_overtaken(&self, track: &Track, source: SourceId, packet: &Packet) -> bool {
+        let ring = track.encodings.get(usize::from(source.encoding));
+        self.kind == MediaKind::Video
+            && self.selection.awaited() == Some(source)
+            && self.behind.is_none_or(|b| b.encoding != source.encoding)
+            && ring.is_some_and(|e| e.ring.was_passed(packet.seq))
     }
 
     /// Begins a run of the line with `packet`, behind what was sent last.

@@ -174,7 +174,7 @@ impl Core {
                             viewer.repairs.earn(size);
                         }
                         Forwarded::NotSelected | Forwarded::Cut | Forwarded::Late => {}
-                        Forwarded::Broken => self.starving.push(Starving {
+                        Forwarded::Broken | Forwarded::Overtaken => self.starving.push(Starving {
                             session: subscriber.session,
                             slot: subscriber.slot,
                             needed: slot.wanted_encoding(),

@@ -114,6 +114,9 @@ pub struct Publishing {
     next_frame: Option<Instant>,
     next_audio: Option<Instant>,
     pub sending: bool,
+    /// The first packets of keyframes are lost when they are sent first.
+    pub loses_starts: bool,
+    lost: Vec<u16>,
     /// Simulcast layers that are not sent at present.
     pub silent: Vec<u8>,
     timestamp_offset: u32,
@@ -213,6 +216,8 @@ impl Client {
                     next_frame: None,
                     next_audio: None,
                     sending: true,
+                    loses_starts: false,
+                    lost: Vec::new(),
                     silent: Vec::new(),
                     timestamp_offset: 1_000_000,
                 }))
@@ -298,9 +303,32 @@ impl Client {
                     self.timeout = self.rtc.is_alive().then_some(at);
                     break;
                 }
+                Output::Transmit(t) if self.loses(&t.contents) => {}
                 Output::Transmit(t) => transmit(t.destination, &t.contents),
                 Output::Event(event) => self.event(now, event),
             }
+        }
+    }
+
+    /// The datagram is one of those that are to be lost.
+    fn loses(&mut self, datagram: &[u8]) -> bool {
+        let Role::Publisher(p) = &mut self.role else {
+            return false;
+        };
+        if p.lost.is_empty() || !matches!(datagram.first(), Some(128..=191)) {
+            return false;
+        }
+        let vp8 = *pt(&self.rtc, Codec::Vp8);
+        let number = u16::from_be_bytes([datagram[2], datagram[3]]);
+        let at = p.lost.iter().position(|lost| *lost == number);
+        let at = at.filter(|_| datagram[1] & 0x7f == vp8);
+        at.map(|at| p.lost.swap_remove(at)).is_some()
+    }
+
+    /// Whether the first packets of a publisher's keyframes are lost from now on.
+    pub fn lose_starts(&mut self, lose: bool) {
+        if let Role::Publisher(p) = &mut self.role {
+            p.loses_starts = lose;
         }
     }
 
@@ -494,6 +522,9 @@ impl Client {
                     .marker(index + 1 == count)
                     .nackable(true);
                     stream.write_rtp(write);
+                    if p.loses_starts && keyframe && index == 0 {
+                        p.lost.push(source.seq as u16);
+                    }
                     source.seq += 1;
                 }
             }

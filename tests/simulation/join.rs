@@ -1,14 +1,14 @@
 //! Joining in the middle: pictures at once, from the cached segment, whatever
 //! the publisher does when asked for a keyframe.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use weir::control::messages::{Event, InactiveReason, ViewTarget};
+use weir::control::messages::{Event, InactiveReason, LayerWish, ViewTarget};
 use weir::units::ParticipantId;
 
 use crate::checks::{
-    audio, complete_frames, continuous, over_seeds, starts_with_a_keyframe, video,
+    audio, complete_frames, continuous, over_seeds, shown, starts_with_a_keyframe, video,
 };
 use crate::client::{Client, Plan};
 use crate::world::{ClientId, World};
@@ -359,5 +359,79 @@ fn nobody_who_sees_a_picture_or_whose_publisher_is_silent_hears_of_keyframes() {
                 .any(|(_, state)| matches!(state, Err(InactiveReason::Keyframe { .. })));
             assert!(!keyframe, "{told:?}");
         }
+    });
+}
+
+/// What a viewer got of pictures whose keyframe's first packet was lost on its way to the server and
+/// repaired: with it goes what came meanwhile, so that nothing is missing even to those who ask
+/// for no repairs.
+fn is_whole(world: &mut World, viewer: ClientId) {
+    let client = world.client(viewer);
+    let frames = video(client);
+    starts_with_a_keyframe(&frames);
+    continuous(&frames, 0);
+    times_grow(client);
+    let pictures = frames.iter().filter_map(|p| p.stamp);
+    let pictures: BTreeSet<_> = pictures.map(|s| (s.frame, s.layer)).collect();
+    assert!(pictures.len() > 50, "{} pictures", pictures.len());
+    assert_eq!(shown(&frames).len(), pictures.len(), "pictures shown");
+    let workers = world.cores.len();
+    let asked: u64 = (0..workers)
+        .map(|w| world.snapshot(w).totals.nacks_in)
+        .sum();
+    assert_eq!(asked, 0, "repairs asked for");
+}
+
+#[test]
+fn a_keyframe_whose_start_comes_late_is_seen_whole() {
+    let name = "a_keyframe_whose_start_comes_late_is_seen_whole";
+    over_seeds(name, 4, |seed| {
+        for workers in [1, 2] {
+            // The first one of all, and one that a joiner asked for when none was kept any more.
+            for wait in [0, 15] {
+                let mut world = World::new(seed, workers);
+                world.links.delay = Duration::from_millis(15 + seed * 5);
+                let first = (wait == 0).then(|| world.view(workers - 1, 1, ALICE));
+                world.run(Duration::from_secs(1));
+                let publisher = world.publish(0, 1, 1, Plan::default());
+                world.client(publisher).lose_starts(wait == 0);
+                world.run(Duration::from_secs(wait));
+                world.client(publisher).lose_starts(true);
+                let viewer = first.unwrap_or_else(|| world.view(workers - 1, 1, ALICE));
+                world.run(Duration::from_secs(3));
+                is_whole(&mut world, viewer);
+                let asked = world.client(publisher).keyframe_requests;
+                assert!(asked <= 2, "{asked} keyframes");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_switch_to_a_keyframe_whose_start_comes_late_is_seen_whole() {
+    let name = "a_switch_to_a_keyframe_whose_start_comes_late_is_seen_whole";
+    over_seeds(name, 4, |seed| {
+        let mut world = World::new(seed, 1);
+        world.links.delay = Duration::from_millis(15 + seed * 5);
+        let plan = Plan {
+            layers: vec![("a".into(), (320, 180)), ("b".into(), (640, 360))],
+            ..Plan::default()
+        };
+        let publisher = world.publish(0, 1, 1, plan);
+        let viewer = world.view(0, 1, ALICE);
+        world.run(Duration::from_secs(15));
+        let mid = world.video_slot(viewer).mid;
+        world.client(publisher).lose_starts(true);
+        for layer in [0, 1] {
+            let wish = LayerWish {
+                rid: Some(["a", "b"][layer].into()),
+                ..LayerWish::default()
+            };
+            world.choose(viewer, &mid, wish);
+            world.run(Duration::from_secs(3));
+            let newest = video(world.client(viewer)).last().and_then(|p| p.stamp);
+            assert_eq!(newest.map(|s| usize::from(s.layer)), Some(layer));
+        }
+        is_whole(&mut world, viewer);
     });
 }
