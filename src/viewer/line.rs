@@ -22,6 +22,10 @@ const RUNS: usize = 16;
 /// other picture of 60 a second cut these are four seconds.
 const LAYERED_RUNS: usize = 128;
 
+/// A line that is further than this ahead of its source's clock does not wait for it: the clock
+/// stood still, as that of a publisher that was suspended.
+const MAX_AHEAD: Duration = Duration::from_secs(20);
+
 /// Which packets a run holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceId {
@@ -275,7 +279,13 @@ impl Line {
             _ => to.wrapping_sub(live_now),
         };
         let live_out = live_now.wrapping_add(base);
-        if (live_out.wrapping_sub(to) as i32) > 0 {
+        let ahead = to.wrapping_sub(live_out) as i32;
+        let base = if ahead > ticks(MAX_AHEAD, self.clock_rate) as i32 {
+            to.wrapping_sub(live_now)
+        } else {
+            base
+        };
+        if ahead < 0 {
             to = live_out;
         }
         let lasting = ticks(lasting, self.clock_rate);
@@ -393,11 +403,24 @@ impl Line {
                 timestamp: place.timestamp,
                 arrival,
             });
-            if let Some(present) = self.runs.back_mut() {
-                present.times.settle(timestamp);
-            }
         }
         Some(place)
+    }
+
+    /// Called now and then: a line whose backlog is long through is live for good from the next packet on. What
+    /// was sent before keeps its run, so that repairs of it have the timestamps that they had.
+    pub fn settle(&mut self) {
+        if let (Some(run), Some(last)) = (self.runs.back().copied(), self.last)
+            && run.times.is_over(last.timestamp)
+        {
+            self.push(Run {
+                in_first: self.expected(),
+                out_first: self.next,
+                times: Timeline::live(run.times.base()),
+                own: None,
+                ..run
+            });
+        }
     }
 
     /// Puts a filler where the late packet `seq` would stand, which is of a cut

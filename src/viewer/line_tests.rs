@@ -160,6 +160,71 @@ fn a_backlog_is_numbered_as_it_goes_and_ends_on_the_live_line() {
     assert_eq!(line.timestamp_base(), Some(live.wrapping_sub(500)));
 }
 
+/// What each packet of a line was sent with: its number there, its own, both timestamps.
+type Sent = Vec<(u64, u64, u32, u32)>;
+
+fn as_repairs(line: &Line, sent: &Sent) {
+    for (out, seq, from, to) in sent {
+        let origin = line.origin(*out as u16).map(|(_, origin)| origin);
+        let Some(Origin::Packet { seq: s, times, .. }) = origin else {
+            panic!("no origin of {out}");
+        };
+        assert_eq!((s, times.map(*from)), (*seq, *to), "{out} as a repair");
+    }
+}
+
+#[test]
+fn a_repair_has_its_timestamp_long_after_the_backlog_too() {
+    let now = Instant::now();
+    let mut line = Line::new(90_000, 100, 7_000);
+    let edge = (now, 500 + 30 * 3000);
+    let lasting = Duration::from_millis(300);
+    line.catch_up(A, 40, 500, Backlog { edge, now, lasting }, None);
+    let mut sent = Sent::new();
+    // A picture a second once the backlog is through: few are kept for long.
+    for frame in 0..400u64 {
+        let media = frame.min(60) * 3_000 + frame.saturating_sub(60) * 90_000;
+        let (seq, timestamp) = (40 + frame, 500 + media as u32);
+        let at = now + Duration::from_micros(media.saturating_sub(90_000) * 100 / 9);
+        let place = line.place(seq, timestamp, at).unwrap();
+        assert!(sent.last().is_none_or(|last| place.timestamp > last.3));
+        sent.push((place.seq, seq, timestamp, place.timestamp));
+        line.settle();
+        as_repairs(&line, &sent);
+    }
+    // The one that is not there yet belongs behind them.
+    assert_eq!(line.origin(500), None);
+    let base = line.timestamp_base().unwrap();
+    assert_eq!(line.runs.back().unwrap().times, Timeline::live(base));
+}
+
+#[test]
+fn a_backlog_behind_a_clock_that_stood_still_does_not_wait_for_it() {
+    let now = Instant::now();
+    let mut line = Line::new(90_000, 100, 7_000);
+    line.switch(A, 10, 500, now, None);
+    line.place(10, 500, now).unwrap();
+    // Ten minutes later it goes on where it was.
+    let then = millis(now, 600_000);
+    let backlog = Backlog {
+        edge: (then, 500 + 10 * 3000),
+        now: then,
+        lasting: Duration::from_millis(100),
+    };
+    line.catch_up(A, 20, 500 + 3000, backlog, None);
+    let mut sent = Sent::new();
+    for frame in 0..6_000u64 {
+        let (seq, timestamp) = (20 + frame, 500 + 3000 + frame as u32 * 3000);
+        let at = millis(then, frame.saturating_sub(9) * 100 / 3);
+        let place = line.place(seq, timestamp, at).unwrap();
+        let passed = ticks(at - now, 90_000);
+        let shown = place.timestamp.wrapping_sub(7_000);
+        assert!(shown.abs_diff(passed) <= 9_000, "{shown} {passed}");
+        sent.push((place.seq, seq, timestamp, place.timestamp));
+    }
+    as_repairs(&line, &sent);
+}
+
 #[test]
 fn every_switch_keeps_the_line_growing_by_one() {
     let now = Instant::now();

@@ -93,13 +93,13 @@ impl Selection {
         }
     }
 
-    /// Judges a packet of `source`; `entry` when a decoder can start with it.
+    /// Judges a packet of `source`; `entry` tells whether a decoder can start with it.
     #[inline]
-    pub fn judge(&mut self, source: SourceId, entry: bool) -> Verdict {
+    pub fn judge(&mut self, source: SourceId, entry: impl Fn() -> bool) -> Verdict {
         match *self {
             Self::Forwarding { current } if current == source => Verdict::Forward,
             Self::Waiting { target } | Self::Switching { target, .. }
-                if target == source && entry =>
+                if target == source && entry() =>
             {
                 *self = Self::Forwarding { current: source };
                 Verdict::Switch
@@ -272,22 +272,22 @@ mod tests {
     #[test]
     fn nothing_flows_before_an_entry_frame() {
         let mut selection = Selection::default();
-        assert_eq!(selection.judge(source(0), true), Verdict::Drop);
+        assert_eq!(selection.judge(source(0), || true), Verdict::Drop);
         selection.aim(source(0), false);
-        assert_eq!(selection.judge(source(0), false), Verdict::Drop);
-        assert_eq!(selection.judge(source(1), true), Verdict::Drop);
-        assert_eq!(selection.judge(source(0), true), Verdict::Switch);
-        assert_eq!(selection.judge(source(0), false), Verdict::Forward);
+        assert_eq!(selection.judge(source(0), || false), Verdict::Drop);
+        assert_eq!(selection.judge(source(1), || true), Verdict::Drop);
+        assert_eq!(selection.judge(source(0), || true), Verdict::Switch);
+        assert_eq!(selection.judge(source(0), || false), Verdict::Forward);
     }
 
     #[test]
     fn the_old_layer_flows_until_the_new_one_can_be_decoded() {
         let mut selection = Selection::Forwarding { current: source(0) };
         selection.aim(source(1), true);
-        assert_eq!(selection.judge(source(0), false), Verdict::Forward);
-        assert_eq!(selection.judge(source(1), false), Verdict::Drop);
-        assert_eq!(selection.judge(source(1), true), Verdict::Switch);
-        assert_eq!(selection.judge(source(0), true), Verdict::Drop);
+        assert_eq!(selection.judge(source(0), || false), Verdict::Forward);
+        assert_eq!(selection.judge(source(1), || false), Verdict::Drop);
+        assert_eq!(selection.judge(source(1), || true), Verdict::Switch);
+        assert_eq!(selection.judge(source(0), || true), Verdict::Drop);
     }
 
     #[test]
@@ -308,7 +308,7 @@ mod tests {
         };
         selection.aim(next, true);
         assert_eq!(selection, Selection::Waiting { target: next });
-        assert_eq!(selection.judge(source(0), true), Verdict::Drop);
+        assert_eq!(selection.judge(source(0), || true), Verdict::Drop);
     }
 
     fn frame(spatial: u8, temporal: u8, layers: FrameLayers) -> FramePlace {

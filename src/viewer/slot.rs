@@ -168,8 +168,6 @@ pub struct Slot {
     pub starved_since: Option<Instant>,
     /// Which of its receiver's keyframe requests go on to the publisher.
     pub demand: Demand,
-    /// The viewer knows the SSRC, so the mid need not be sent any more.
-    pub acknowledged: bool,
     /// Its round trip as the newest receiver report tells.
     pub rtt: Option<Duration>,
     /// Packets sent, repairs not counted.
@@ -178,9 +176,6 @@ pub struct Slot {
     pub octets: u32,
     /// Packets as of the last report that was due, and whether it told of new ones.
     reported: (u32, bool),
-    /// When the first packet of the present source was sent; tells the first
-    /// sender report.
-    pub started: Option<Instant>,
     /// What its receiver reports said so far.
     pub reception: Reception,
     /// The first sequence number.
@@ -237,12 +232,10 @@ impl Slot {
             paused: false,
             starved_since: None,
             demand: Demand::default(),
-            acknowledged: false,
             rtt: None,
             packets: 0,
             octets: 0,
             reported: (0, false),
-            started: None,
             reception: Reception::default(),
             first: u64::from(seeds.sequence & 0x7fff),
             padded: 0,
@@ -321,10 +314,8 @@ impl Slot {
             epoch: track.epoch,
             encoding,
         };
-        if packet.entry && self.is_overtaken(track, source, packet) {
-            return Forwarded::Overtaken;
-        }
-        let entry = packet.entry || self.kind == MediaKind::Audio && !self.knows(source, packet);
+        let (kind, known) = (self.kind, &self.known);
+        let entry = || packet.entry || kind == MediaKind::Audio && !knows(known, source, packet);
         let verdict = self.selection.judge(source, entry);
         if verdict == Verdict::Drop {
             return Forwarded::NotSelected;
@@ -353,13 +344,14 @@ impl Slot {
             return Forwarded::Broken;
         }
         if verdict == Verdict::Switch || broken || restart.is_some() {
-            if verdict == Verdict::Forward {
-                self.entering = self.layers.target();
+            if verdict == Verdict::Switch
+                && restart.is_none()
+                && self.is_overtaken(track, source, packet)
+            {
+                self.selection.interrupt();
+                return Forwarded::Overtaken;
             }
-            self.begin(track, source, packet, restart, out.now);
-            if verdict == Verdict::Switch {
-                self.started = Some(out.now);
-            }
+            self.begin(track, source, packet, verdict, restart, out.now);
         }
         let late = packet.seq < self.line.expected();
         // What is missing ahead of a keyframe may be its own parameter sets; older
@@ -431,20 +423,24 @@ impl Slot {
     fn is_overtaken(&self, track: &Track, source: SourceId, packet: &Packet) -> bool {
         let ring = track.encodings.get(usize::from(source.encoding));
         self.kind == MediaKind::Video
-            && self.selection.awaited() == Some(source)
             && self.behind.is_none_or(|b| b.encoding != source.encoding)
             && ring.is_some_and(|e| e.ring.was_passed(packet.seq))
     }
 
     /// Begins a run of the line with `packet`, behind what was sent last.
+    #[cold]
     fn begin(
         &mut self,
         track: &Track,
         source: SourceId,
         packet: &Packet,
+        verdict: Verdict,
         restart: Option<Restart>,
         now: Instant,
     ) {
+        if verdict == Verdict::Forward {
+            self.entering = self.layers.target();
+        }
         let (seq, timestamp) = (packet.seq, packet.timestamp);
         self.line.set_clock_rate(packet.codec.clock_rate());
         match restart {
@@ -595,6 +591,11 @@ impl Slot {
         self.octets = self.octets.wrapping_add(length as u32);
     }
 
+    /// Called about once a second.
+    pub fn settle(&mut self) {
+        self.line.settle();
+    }
+
     /// A sender report is due: whether there is something to tell. RFC 3550 §6.4 asks for one where data was sent
     /// since the last report or the one before it.
     pub fn has_news(&mut self) -> bool {
@@ -636,6 +637,14 @@ impl Newest {
             self.frame = Some(frame.wrapping_add(moves.frame).wrapping_add(1));
         }
     }
+}
+
+/// The viewer has this packet already, by what it has of a voice.
+fn knows(known: &Option<(SourceId, u64)>, source: SourceId, packet: &Packet) -> bool {
+    known.is_some_and(|(of, end)| {
+        // A publisher that counts anew from far below begins another line.
+        of == source && packet.seq < end && end - packet.seq < LINE_BREAK
+    })
 }
 
 /// The payload type and bytes a viewer gets: RED whole where it negotiated

@@ -5,12 +5,12 @@
 //! they meet the live ones. A decoder then plays the backlog as it comes and
 //! is in sync with sound from the meeting on, since sender reports always tell
 //! the live mapping. Both are pure functions of the input, so that a repair
-//! gets the timestamp that the packet had.
+//! gets the timestamp that the packet had; whoever follows the live line for good keeps the
+//! former mapping for what came before.
 
 use std::time::Duration;
 
-/// A ramp is forgotten this much media time behind its begin: nobody asks for
-/// repairs of it any more, and far from it its arithmetic would wrap.
+/// A ramp is left this much media time behind its begin: far from it its arithmetic would wrap.
 const FORGOTTEN: i32 = 120 * 90_000;
 
 /// Bits behind the point of [`Ramp::speed`].
@@ -77,14 +77,13 @@ impl Timeline {
         }
     }
 
-    /// Drops a ramp that lies far behind `timestamp`.
-    #[inline]
-    pub fn settle(&mut self, timestamp: u32) {
-        if let Some(ramp) = self.ramp
-            && timestamp.wrapping_sub(ramp.from) as i32 > FORGOTTEN
-        {
-            self.ramp = None;
-        }
+    /// A ramp lies far behind `sent`, an outgoing timestamp, which is on the live line.
+    pub fn is_over(&self, sent: u32) -> bool {
+        let timestamp = sent.wrapping_sub(self.base);
+        self.ramp.is_some_and(|ramp| {
+            let since = timestamp.wrapping_sub(ramp.from) as i32;
+            since > FORGOTTEN && ramp.map(timestamp, sent) == sent
+        })
     }
 }
 
@@ -159,11 +158,11 @@ mod tests {
     }
 
     #[test]
-    fn a_ramp_far_behind_is_forgotten() {
-        let mut line = Timeline::catching_up(0, 0, SECOND, SECOND);
-        line.settle(60 * SECOND);
-        assert_ne!(line, Timeline::live(0));
-        line.settle(121 * SECOND);
-        assert_eq!(line, Timeline::live(0));
+    fn a_ramp_is_over_far_behind_where_it_met_the_live_line() {
+        let line = Timeline::catching_up(0, 0, SECOND, SECOND);
+        assert!(!line.is_over(60 * SECOND) && line.is_over(121 * SECOND));
+        let line = Timeline::catching_up(0, 0, 200 * SECOND, SECOND);
+        assert!(!line.is_over(200 * SECOND) && line.is_over(202 * SECOND));
+        assert!(!Timeline::live(7).is_over(200 * SECOND));
     }
 }

@@ -310,6 +310,7 @@ impl Core {
         };
         let wall = self.config.clock.unix(now);
         for slot in &mut viewer.slots {
+            slot.settle();
             if !slot.has_news() {
                 continue;
             }
@@ -361,7 +362,6 @@ fn reports(
         if slot.ssrcs.ssrc != block.ssrc {
             continue; // the repair stream's own losses say nothing of the path
         }
-        slot.acknowledged = true;
         let holes = slot.holes();
         if let Some((packets, lost)) = slot.reception.since_last(&block, holes) {
             path.packets += packets;

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Layers, Selection, Slot, Starved};
 use crate::codec::{Cell, Codec};
 use crate::control::messages::{LayerWish, SlotSnapshot};
-use crate::room::encoding::LINE_BREAK;
-use crate::room::{Packet, Rung, Track};
+use crate::room::{Rung, Track};
 use crate::units::{Bitrate, MediaKind};
 use crate::viewer::allocate::{Request, Step, steps};
 use crate::viewer::formats::match_formats;
@@ -179,15 +178,6 @@ impl Slot {
     /// below this number: it came before, in this slot or in another one.
     pub fn begin_behind(&mut self, known: Option<(SourceId, u64)>) {
         self.known = known;
-    }
-
-    /// The viewer has this packet already.
-    #[inline]
-    pub(super) fn knows(&self, source: SourceId, packet: &Packet) -> bool {
-        self.known.is_some_and(|(of, end)| {
-            // A publisher that counts anew from far below begins another line.
-            of == source && packet.seq < end && end - packet.seq < LINE_BREAK
-        })
     }
 
     /// Leaves its track for another one, to begin with `rung` at its next entry frame.
