@@ -1,11 +1,17 @@
 //! When to ask a publisher for a keyframe: once for all who want one, again
-//! when none comes, ever more rarely.
+//! when none comes, ever more rarely. A crowd of which somebody always wants one does not
+//! set the pace for all: a keyframe costs everybody what several pictures do.
 
 use std::time::{Duration, Instant};
 
 /// Requests to one encoding are at least this far apart: a crowd of joiners
 /// makes one keyframe, not a hundred.
 pub const DEBOUNCE: Duration = Duration::from_millis(400);
+
+/// Where somebody wants another one as soon as it may be, or not long after, the distance doubles
+/// up to this.
+const MOST_DEBOUNCE: Duration = Duration::from_millis(1_600);
+const SAME_TROUBLE: u32 = 3;
 
 /// The first retry comes after this; each further one doubles it.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -36,6 +42,8 @@ pub enum Reaction {
 pub struct KeyframeRequester {
     wanted: bool,
     last_sent: Option<Instant>,
+    /// How often the distance was doubled.
+    doubled: u32,
     retry: Option<Duration>,
     /// Requests since somebody began to want one.
     sent: u8,
@@ -87,9 +95,13 @@ impl KeyframeRequester {
             return None;
         }
         Some(match self.last_sent {
-            Some(sent) => sent + self.retry.unwrap_or(DEBOUNCE),
+            Some(sent) => sent + self.retry.unwrap_or(self.debounce()),
             None => now,
         })
+    }
+
+    fn debounce(&self) -> Duration {
+        (DEBOUNCE * (1 << self.doubled)).min(MOST_DEBOUNCE)
     }
 
     /// True when a request is to be sent now.
@@ -99,6 +111,16 @@ impl KeyframeRequester {
         }
         if self.sent >= PATIENCE {
             self.reaction = Reaction::Ignores;
+        }
+        if self.retry.is_none() {
+            let soon = self.debounce() * SAME_TROUBLE;
+            let again = self.last_sent.is_some_and(|at| now < at + soon);
+            let further = self.debounce() < MOST_DEBOUNCE;
+            self.doubled = if again {
+                self.doubled + u32::from(further)
+            } else {
+                0
+            };
         }
         self.sent = self.sent.saturating_add(1);
         self.last_sent = Some(now);
@@ -153,6 +175,25 @@ mod tests {
         requester.want();
         assert!(!requester.poll(at(start, 399)));
         assert!(requester.poll(at(start, 400)));
+    }
+
+    #[test]
+    fn where_somebody_always_wants_one_they_are_further_apart() {
+        let start = Instant::now();
+        let mut requester = KeyframeRequester::default();
+        let mut sent = Vec::new();
+        for millis in 0..12_000 {
+            // Nobody wants one for five seconds.
+            if !(4_401..9_600).contains(&millis) {
+                requester.want();
+            }
+            if requester.poll(at(start, millis)) {
+                sent.push(millis);
+                requester.satisfied(at(start, millis), false);
+            }
+        }
+        let expected = [0, 400, 1200, 2800, 4400, 9600, 10_000, 10_800];
+        assert_eq!(sent, expected);
     }
 
     #[test]

@@ -116,6 +116,31 @@ fn a_crowd_that_asks_for_keyframes_is_one_request() {
     );
 }
 
+/// Each of them now and then, one after the other, as on many poor paths.
+#[test]
+fn a_crowd_in_trouble_does_not_set_the_pace_of_keyframes() {
+    let name = "a_crowd_in_trouble_does_not_set_the_pace_of_keyframes";
+    over_seeds(name, 3, |seed| {
+        let mut world = World::new(seed, 1);
+        let publisher = world.publish(0, 1, 1, Plan::default());
+        let viewers: Vec<_> = (0..30).map(|_| world.view(0, 1, ALICE)).collect();
+        world.run(Duration::from_secs(6));
+        let before = world.client(publisher).keyframe_requests;
+        for round in 0..200 {
+            world.client(viewers[round * 7 % 30]).request_keyframe();
+            world.run(Duration::from_millis(97 + seed));
+        }
+        let asked = world.client(publisher).keyframe_requests - before;
+        assert!((12..=17).contains(&asked), "{asked} keyframes in 20 s");
+        // The next one in trouble is helped at once again.
+        world.run(Duration::from_secs(6));
+        let before = world.client(publisher).keyframe_requests;
+        world.client(viewers[3]).request_keyframe();
+        world.run(Duration::from_millis(100));
+        assert_eq!(world.client(publisher).keyframe_requests, before + 1);
+    });
+}
+
 #[test]
 fn no_repairs_are_asked_for_or_sent_without_loss() {
     over_seeds("no_repairs_are_asked_for_or_sent_without_loss", 3, |seed| {
