@@ -1,7 +1,8 @@
 //! H.264 over RTP (RFC 6184; section names of the codec are of ITU-T H.264).
 
 use super::bits::BitReader;
-use super::nal::{Aggregate, Store, append, each_sprop, fmtp_value};
+use super::fmtp::parameter;
+use super::nal::{Aggregate, Store, append, each_sprop};
 use super::packet::{PacketInfo, checked_size};
 
 const NAL_SLICE: u8 = 1;
@@ -322,7 +323,7 @@ impl ParameterSets {
 
     /// Reads `sprop-parameter-sets` out of an `a=fmtp` parameter list; empty when it has none.
     pub fn from_fmtp(fmtp: &str) -> Self {
-        fmtp_value(fmtp, "sprop-parameter-sets")
+        parameter(fmtp, "sprop-parameter-sets")
             .map(Self::from_sprop)
             .unwrap_or_default()
     }

@@ -4,7 +4,8 @@
 //! read: WebRTC has no interleaving.
 
 use super::bits::BitReader;
-use super::nal::{Aggregate, Store, append, each_sprop, fmtp_value};
+use super::fmtp::parameter;
+use super::nal::{Aggregate, Store, append, each_sprop};
 use super::packet::{PacketInfo, checked_size};
 
 const NAL_VPS: u8 = 32;
@@ -212,7 +213,7 @@ impl ParameterSets {
     pub fn from_fmtp(fmtp: &str) -> Self {
         let mut sets = Self::default();
         for name in ["sprop-vps", "sprop-sps", "sprop-pps"] {
-            if let Some(list) = fmtp_value(fmtp, name) {
+            if let Some(list) = parameter(fmtp, name) {
                 sets.absorb_sprop(list);
             }
         }

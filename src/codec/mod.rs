@@ -9,6 +9,7 @@ use crate::units::MediaKind;
 pub mod av1;
 mod bits;
 pub mod dependency_descriptor;
+pub mod fmtp;
 pub mod h264;
 pub mod h265;
 pub mod layers;

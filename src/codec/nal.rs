@@ -112,14 +112,6 @@ pub(super) fn each_sprop(list: &str, mut each: impl FnMut(&[u8])) {
     }
 }
 
-/// The value of `name` in an `a=fmtp` parameter list.
-pub(super) fn fmtp_value<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
-    fmtp.split(';').find_map(|parameter| {
-        let (key, value) = parameter.split_once('=')?;
-        key.trim().eq_ignore_ascii_case(name).then(|| value.trim())
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,12 +144,5 @@ mod tests {
         let mut seen = Vec::new();
         each_sprop("Z0I=, Z0I ,,***,aA==", |nal| seen.push(nal.to_vec()));
         assert_eq!(seen, [vec![0x67, 0x42], vec![0x67, 0x42], vec![0x68]]);
-    }
-
-    #[test]
-    fn fmtp_values_by_name() {
-        let fmtp = "profile-level-id=42e01f; Sprop-Parameter-Sets=Z0I=,aA==;x";
-        assert_eq!(fmtp_value(fmtp, "sprop-parameter-sets"), Some("Z0I=,aA=="));
-        assert_eq!(fmtp_value(fmtp, "sprop-sps"), None);
     }
 }

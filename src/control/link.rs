@@ -26,5 +26,5 @@ pub struct WorkerLink {
     /// Its command queue.
     pub sink: Arc<dyn CommandSink>,
     /// What its SDP answers share: fingerprint and candidates.
-    pub context: AnswerContext,
+    pub context: Arc<AnswerContext>,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::codec::Codec;
-use crate::peer::negotiate::{IceCredentials, LocalTransport, Negotiated, RemoteCandidate};
+use crate::peer::negotiate::{IceCredentials, LocalTransport, Negotiated};
 use crate::units::{Bitrate, MediaKind, ParticipantId, RequestId, RoomId, SessionKey};
 
 /// What a viewer watches.
@@ -48,13 +48,6 @@ pub struct OpenSession {
 pub enum Command {
     /// Open a session; answered by [`Reply::Opened`] or [`Reply::Refused`].
     Open(Box<OpenSession>),
-    /// Candidates that arrived by trickle; not answered.
-    AddCandidates {
-        /// The session.
-        key: SessionKey,
-        /// Usable candidates.
-        candidates: Vec<RemoteCandidate>,
-    },
     /// ICE restart (RFC 8445 §9); answered by [`Reply::Restarted`] or [`Reply::Refused`].
     RestartIce {
         /// Whom to answer.
@@ -63,8 +56,6 @@ pub enum Command {
         key: SessionKey,
         /// The peer's new credentials.
         ice: IceCredentials,
-        /// The peer's new candidates; the old ones are dropped.
-        candidates: Vec<RemoteCandidate>,
     },
     /// End a session with DTLS `close_notify`; answered by [`Event::Closed`].
     Close {

@@ -54,7 +54,7 @@ pub use snapshots::SnapshotSet;
 use snapshots::Snapshots;
 
 use crate::config::{Config, Limit};
-use crate::peer::negotiate::{AnswerContext, IceCredentials, RemoteCandidate};
+use crate::peer::negotiate::{AnswerContext, IceCredentials};
 use crate::units::{RequestId, RoomId, SessionKey, WorkerId};
 
 /// How long a worker may take to answer by default. It answers within a turn of its
@@ -181,7 +181,7 @@ impl Control {
     }
 
     /// What the SDP of a session's worker says: fingerprint and candidates.
-    pub fn context(&self, session: &Session) -> Result<AnswerContext, ControlError> {
+    pub fn context(&self, session: &Session) -> Result<Arc<AnswerContext>, ControlError> {
         let key = session.key().ok_or(ControlError::UnknownSession)?;
         let worker = self.0.worker(key.worker);
         let worker = worker.ok_or(ControlError::UnknownSession)?;
@@ -193,19 +193,6 @@ impl Control {
         !self.0.stopping.load(Ordering::Acquire)
     }
 
-    /// Gives a session more of the peer's candidates.
-    pub fn add_candidates(
-        &self,
-        session: &Session,
-        candidates: Vec<RemoteCandidate>,
-    ) -> Result<(), ControlError> {
-        let key = open_key(session)?;
-        if candidates.is_empty() {
-            return Ok(());
-        }
-        self.send(key.worker, Command::AddCandidates { key, candidates })
-    }
-
     /// Restarts ICE. On failure the session goes on as it was.
     ///
     /// Returns the server's new credentials and the new entity tag.
@@ -213,7 +200,6 @@ impl Control {
         &self,
         session: &Arc<Session>,
         remote: IceCredentials,
-        candidates: Vec<RemoteCandidate>,
     ) -> Result<(IceCredentials, EntityTag), ControlError> {
         let _one_at_a_time = session.restarting.lock().await;
         let key = open_key(session)?;
@@ -234,7 +220,6 @@ impl Control {
             request,
             key,
             ice: remote,
-            candidates,
         };
         if let Err(full) = self.send(key.worker, command) {
             self.0.pending.take(request);

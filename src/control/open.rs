@@ -57,7 +57,7 @@ pub struct Opened {
     /// Our half of the transport, for the answer.
     pub local: LocalTransport,
     /// The worker's candidates and fingerprint, for the answer.
-    pub context: AnswerContext,
+    pub context: Arc<AnswerContext>,
 }
 
 /// Undoes a reservation when the request fails or its client goes away.

@@ -127,7 +127,6 @@ impl CommandSink for FakeWorker {
                 reply(request, Reply::Refused(refusal));
             }
             (Command::ChooseLayers { request, .. }, _) => reply(request, Reply::LayersChosen),
-            (Command::AddCandidates { .. }, _) => {}
         }
         Ok(())
     }
@@ -158,14 +157,14 @@ pub(crate) fn control_with(
         .map(|worker| WorkerLink {
             id: worker.id,
             sink: worker.clone(),
-            context: AnswerContext {
-                fingerprint: Fingerprint {
+            context: Arc::new(AnswerContext::new(
+                &Fingerprint {
                     algorithm: "sha-256".into(),
                     bytes: vec![7; 32],
                 },
-                udp_candidates: vec!["192.0.2.1:7882".parse().unwrap()],
-                tcp_candidates: Vec::new(),
-            },
+                &["192.0.2.1:7882".parse().unwrap()],
+                &[],
+            )),
         })
         .collect();
     let control = Control::new(links, settings);
@@ -204,7 +203,6 @@ pub(crate) fn negotiated(direction: Direction, sections: &[&[Codec]]) -> Negotia
             ufrag: "client".into(),
             pwd: "clientclientclientclient".into(),
         },
-        candidates: Vec::new(),
         fingerprint: Fingerprint {
             algorithm: "sha-256".into(),
             bytes: vec![9; 32],

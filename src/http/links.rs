@@ -1,5 +1,6 @@
 //! `Link` fields: ICE servers (RFC 9725 §4.6) and WHEP extensions.
 
+use std::sync::LazyLock;
 use std::time::SystemTime;
 
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -7,14 +8,29 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use crate::config::IceServer;
 use crate::control::events::EventSet;
 
-/// The server-sent events extension (draft-ietf-wish-whep-events).
-const SERVER_SENT_EVENTS: &str = "urn:ietf:params:whep:ext:core:server-sent-events";
-
-/// The layer selection extension (draft-ietf-wish-whep-events).
-const LAYER: &str = "urn:ietf:params:whep:ext:core:layer";
-
-/// Events of our own on the same event streams.
-const OWN_EVENTS: &str = "urn:weir:whep:events";
+/// The extensions of a viewer's session (draft-ietf-wish-whep-events), and events of our own on
+/// the same event streams: the end of the path, and what stands behind it.
+static EXTENSIONS: LazyLock<[(&str, String); 3]> = LazyLock::new(|| {
+    let events =
+        |of: &str, names: &[&str]| format!(">; rel=\"{of}\"; events=\"{}\"", names.join(","));
+    [
+        (
+            "/events",
+            events(
+                "urn:ietf:params:whep:ext:core:server-sent-events",
+                &EventSet::NAMES,
+            ),
+        ),
+        (
+            "/layer",
+            ">; rel=\"urn:ietf:params:whep:ext:core:layer\"".to_owned(),
+        ),
+        (
+            "/events",
+            events("urn:weir:whep:events", &EventSet::OWN_NAMES),
+        ),
+    ]
+});
 
 /// Adds one `Link` line for each ICE server URL. One line each, without commas
 /// inside, because some clients split at them.
@@ -42,21 +58,9 @@ pub fn add_ice_servers(
 
 /// Adds the extensions of a viewer's session.
 pub fn add_extensions(headers: &mut HeaderMap, session_path: &str) {
-    add(
-        headers,
-        &format!(
-            "<{session_path}/events>; rel=\"{SERVER_SENT_EVENTS}\"; events=\"{}\"",
-            EventSet::NAMES.join(",")
-        ),
-    );
-    add(headers, &format!("<{session_path}/layer>; rel=\"{LAYER}\""));
-    add(
-        headers,
-        &format!(
-            "<{session_path}/events>; rel=\"{OWN_EVENTS}\"; events=\"{}\"",
-            EventSet::OWN_NAMES.join(",")
-        ),
-    );
+    for (end, rest) in &*EXTENSIONS {
+        add(headers, &["<", session_path, end, rest].concat());
+    }
 }
 
 fn add(headers: &mut HeaderMap, line: &str) {

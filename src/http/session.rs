@@ -126,20 +126,12 @@ pub(super) async fn patch(
     let meant = session.with_ice(|ice| meaning(&if_match, fragment.ice.as_ref(), ice, strict));
     match (meant, fragment.ice) {
         (Meaning::Restart, Some(remote)) => {
-            let (local, tag) = app
-                .0
-                .control
-                .restart_ice(&session, remote, fragment.candidates)
-                .await?;
+            let (local, tag) = app.0.control.restart_ice(&session, remote).await?;
             let context = app.0.control.context(&session)?;
             Ok(restarted(&session, &context, &local, tag.as_str()))
         }
-        (Meaning::Trickle | Meaning::Restart, _) => {
-            app.0
-                .control
-                .add_candidates(&session, fragment.candidates)?;
-            Ok(StatusCode::NO_CONTENT.into_response())
-        }
+        // A lite agent checks nothing itself: the peer's candidates are of no use to it.
+        (Meaning::Trickle | Meaning::Restart, _) => Ok(StatusCode::NO_CONTENT.into_response()),
         (Meaning::Stale, _) => Err(Problem::new(
             Kind::PreconditionFailed,
             "The fragment concerns an ICE session that is over. Use the newest ETag, or restart ICE.",

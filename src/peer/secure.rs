@@ -209,7 +209,6 @@ mod tests {
                 ufrag: "user".into(),
                 pwd: "p".repeat(22),
             },
-            candidates: Vec::new(),
             fingerprint: crypto.fingerprint(),
             peer_keys,
             dtls_active,

@@ -141,15 +141,11 @@ fn start_workers(
         .map(|(seat, bound): (Seat<MeshMessage>, Bound)| {
             let id = seat.id;
             let candidates = announce::candidates(config, addresses, usize::from(id.0), bound.port);
-            let context = AnswerContext {
-                fingerprint: crypto.fingerprint(),
-                tcp_candidates: if config.tcp.enabled {
-                    candidates.clone()
-                } else {
-                    Vec::new()
-                },
-                udp_candidates: candidates,
+            let tcp = match config.tcp.enabled {
+                true => &candidates[..],
+                false => &[],
             };
+            let context = Arc::new(AnswerContext::new(&crypto.fingerprint(), &candidates, tcp));
             let mut seed = [0; 32];
             rand::rngs::SysRng
                 .try_fill_bytes(&mut seed)

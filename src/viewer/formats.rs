@@ -1,6 +1,7 @@
 //! With which payload types a viewer receives what a publisher sends.
 
 use crate::codec::Codec;
+use crate::codec::fmtp::parameter;
 use crate::peer::negotiate::NegotiatedCodec;
 use crate::room::Format;
 
@@ -17,14 +18,6 @@ pub struct OutgoingFormat {
     pub red_pt: Option<u8>,
     /// The viewer may ask for repairs.
     pub nack: bool,
-}
-
-/// The value of `name` in `a=fmtp` parameters.
-pub fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
-    fmtp.split(';').find_map(|pair| {
-        let (key, value) = pair.split_once('=')?;
-        key.trim().eq_ignore_ascii_case(name).then(|| value.trim())
-    })
 }
 
 /// What tells two forms of a codec apart, as far as a decoder minds.

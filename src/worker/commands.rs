@@ -27,11 +27,7 @@ impl Core {
     pub(super) fn command(&mut self, now: Instant, command: Command) {
         match command {
             Command::Open(open) => self.open(now, *open),
-            // A lite agent checks nothing itself: peers' candidates are of no use to it.
-            Command::AddCandidates { .. } => {}
-            Command::RestartIce {
-                request, key, ice, ..
-            } => self.restart_ice(request, key, ice),
+            Command::RestartIce { request, key, ice } => self.restart_ice(request, key, ice),
             Command::Close { key, reason } => {
                 if let Some(slot) = self.sessions.find(key) {
                     self.close(now, slot, reason, true);

@@ -57,7 +57,7 @@ pub struct Stage {
     by_address: HashMap<SocketAddr, usize>,
     /// The server's credentials for each peer.
     ice: Vec<IceCredentials>,
-    crypto: Crypto,
+    context: AnswerContext,
     video: Option<Source>,
     audio: Option<Source>,
     transport_sequence: u16,
@@ -67,6 +67,7 @@ impl Stage {
     pub fn new() -> Self {
         let start = Instant::now();
         let crypto = Crypto::dangerously_seeded(1).expect("crypto");
+        let context = AnswerContext::new(&crypto.fingerprint(), &[server()], &[]);
         let config = CoreConfig {
             id: WorkerId(0),
             workers: 1,
@@ -77,13 +78,13 @@ impl Stage {
             clock: WallClock::new(start, Duration::from_secs(1_700_000_000)),
         };
         Self {
-            core: Core::new(config, crypto.clone()),
+            core: Core::new(config, crypto),
             now: start,
             peers: Vec::new(),
             keys: Vec::new(),
             by_address: HashMap::new(),
             ice: Vec::new(),
-            crypto,
+            context,
             video: None,
             audio: None,
             transport_sequence: 0,
@@ -144,17 +145,12 @@ impl Stage {
         self.turn(watch);
         let (key, local) = self.opened();
         watch.begin();
-        let context = AnswerContext {
-            fingerprint: self.crypto.fingerprint(),
-            udp_candidates: vec![server()],
-            tcp_candidates: Vec::new(),
-        };
         let names = AnswerNames {
             session_id: index as u64 + 1,
             stream_id: "stream",
             cname: &log_id,
         };
-        let answer = accepted.answer(&context, &local, &names);
+        let answer = accepted.answer(&self.context, &local, &names);
         watch.end();
         assert!(answer.starts_with("v=0"));
         self.core.outputs.events.clear();

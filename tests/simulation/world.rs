@@ -230,11 +230,7 @@ impl World {
     }
 
     fn context(&self, core: usize) -> AnswerContext {
-        AnswerContext {
-            fingerprint: self.fingerprint.clone(),
-            udp_candidates: vec![core_address(core)],
-            tcp_candidates: Vec::new(),
-        }
+        AnswerContext::new(&self.fingerprint, &[core_address(core)], &[])
     }
 
     /// The session that was opened for a client, and its transport.

@@ -1,13 +1,12 @@
 //! Writing the answer (RFC 8829 §5.3).
 
 use std::fmt::Write;
-use std::net::{Ipv4Addr, SocketAddr};
 
-use super::candidate;
+use super::codecs::decimal;
+use super::context::AnswerContext;
 use super::offer::{Accepted, Line, LineKind, MediaLine};
 use super::types::{
-    AnswerContext, AnswerNames, Direction, Fingerprint, IceCredentials, LocalTransport,
-    MediaSection, SignalledSsrc,
+    AnswerNames, Direction, IceCredentials, LocalTransport, MediaSection, SignalledSsrc,
 };
 use crate::units::MediaKind;
 
@@ -66,13 +65,13 @@ impl Accepted {
     ) {
         write_m_line(out, line, context);
         if let Some(mid) = &line.mid {
-            let _ = write!(out, "a=mid:{mid}\r\n");
+            out.extend(["a=mid:", mid, "\r\n"]);
         }
         // In every section, rejected ones too: webrtcbin takes no answer that has
         // a section without them.
         self.write_transport(out, context, &local.ice);
         if index == self.tagged {
-            candidate::write_local(out, context);
+            out.push_str(&context.candidates);
         }
         match &line.kind {
             LineKind::Rejected { .. } => out.push_str("a=inactive\r\n"),
@@ -91,12 +90,9 @@ impl Accepted {
     }
 
     fn write_transport(&self, out: &mut String, context: &AnswerContext, ice: &IceCredentials) {
-        let _ = write!(
-            out,
-            "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n",
-            ice.ufrag, ice.pwd
-        );
-        write_fingerprint(out, &context.fingerprint);
+        out.extend(["a=ice-ufrag:", &ice.ufrag, "\r\n"]);
+        out.extend(["a=ice-pwd:", &ice.pwd, "\r\n"]);
+        out.push_str(&context.fingerprint);
         // An answer chooses; it never says actpass (RFC 8842 §5.3).
         out.push_str(if self.negotiated.dtls_active {
             "a=setup:active\r\n"
@@ -125,11 +121,9 @@ impl Accepted {
             out.push_str("a=extmap-allow-mixed\r\n");
         }
         for extension in &media.extensions {
-            out.push_str(&extension.line);
+            extension.write(out);
         }
-        for payload in &media.payloads {
-            out.push_str(&payload.lines);
-        }
+        out.extend(media.payloads.lines());
         write_layers(out, media);
         if self.negotiated.direction == Direction::View {
             let ssrcs = local.ssrcs.get(media.at);
@@ -138,26 +132,23 @@ impl Accepted {
     }
 }
 
-/// The m-line and its `c=` line. An accepted section names the default
-/// candidate (RFC 8839 §4.3.1), or port 9 and no address when there is none.
+/// The m-line and its `c=` line. An accepted section names the default candidate, a
+/// rejected one port 0.
 fn write_m_line(out: &mut String, line: &Line, context: &AnswerContext) {
-    let default = match &line.kind {
-        LineKind::Rejected { .. } => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-        _ => default_address(context),
-    };
-    let _ = write!(out, "m={} {} {}", line.media, default.port(), line.proto);
+    let rejected = matches!(line.kind, LineKind::Rejected { .. });
+    let port = if rejected { "0" } else { &context.port };
+    out.extend(["m=", &line.media, " ", port, " ", &line.proto]);
     match &line.kind {
-        LineKind::Rejected { formats } => {
-            let _ = write!(out, " {formats}");
-        }
+        LineKind::Rejected { formats } => out.extend([" ", formats]),
         LineKind::Data => out.push_str(" webrtc-datachannel"),
-        LineKind::Media(media) => {
-            for payload in &media.payloads {
-                let _ = write!(out, " {}", payload.pt);
-            }
-        }
+        LineKind::Media(media) => write_types(out, media.payloads.types()),
     }
-    write_c_line(out, default);
+    out.push_str("\r\n");
+    out.push_str(if rejected {
+        "c=IN IP4 0.0.0.0\r\n"
+    } else {
+        &context.connection
+    });
 }
 
 /// The m-line of an offer of our own.
@@ -167,36 +158,16 @@ pub(super) fn write_offered_m_line(
     types: &[u8],
     context: &AnswerContext,
 ) {
-    let default = default_address(context);
-    let _ = write!(out, "m={kind} {} UDP/TLS/RTP/SAVPF", default.port());
-    for pt in types {
-        let _ = write!(out, " {pt}");
-    }
-    write_c_line(out, default);
-}
-
-fn default_address(context: &AnswerContext) -> SocketAddr {
-    let first = context.udp_candidates.first().copied();
-    first.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9)))
-}
-
-fn write_c_line(out: &mut String, address: SocketAddr) {
-    let family = if address.is_ipv4() { "IP4" } else { "IP6" };
-    let _ = write!(out, "\r\nc=IN {family} {}\r\n", address.ip());
-}
-
-/// Upper-case hexadecimal pairs (RFC 8122 §5).
-pub(super) fn write_fingerprint(out: &mut String, fingerprint: &Fingerprint) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    out.push_str("a=fingerprint:");
-    out.push_str(&fingerprint.algorithm);
-    for (index, byte) in fingerprint.bytes.iter().enumerate() {
-        out.push(if index == 0 { ' ' } else { ':' });
-        for digit in [byte >> 4, byte & 15] {
-            out.push(char::from(DIGITS[usize::from(digit)]));
-        }
-    }
+    let _ = write!(out, "m={kind} {} UDP/TLS/RTP/SAVPF", context.port);
+    write_types(out, types.iter().copied());
     out.push_str("\r\n");
+    out.push_str(&context.connection);
+}
+
+fn write_types(out: &mut String, types: impl Iterator<Item = u8>) {
+    for pt in types {
+        out.extend([" ", decimal(pt, &mut [0; 3])]);
+    }
 }
 
 /// Takes every layer of the offer in its order; the pause mark stays
@@ -206,7 +177,7 @@ fn write_layers(out: &mut String, media: &MediaLine) {
         return;
     }
     for layer in &media.layers {
-        let parameters = layer.parameters(|pt| media.payloads.iter().any(|p| p.pt == pt));
+        let parameters = layer.parameters(|pt| media.payloads.types().any(|p| p == pt));
         let _ = write!(out, "a=rid:{} recv{parameters}\r\n", layer.rid);
     }
     out.push_str("a=simulcast:recv ");

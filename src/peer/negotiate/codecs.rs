@@ -2,8 +2,10 @@
 //! and redundancy payload types, and the answer's lines for them.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::codec::Codec;
+use crate::codec::fmtp::{parameter, split, split_once, trim};
 use crate::units::MediaKind;
 
 use super::error::NegotiateError;
@@ -18,24 +20,49 @@ const MAX_FMTP: usize = 512;
 pub(super) struct SectionCodecs {
     /// Codecs both ends have, in the offer's order.
     pub codecs: Vec<NegotiatedCodec>,
-    /// The answer's payload types, in the offer's order.
-    pub payloads: Vec<Payload>,
+    /// The answer's payload types.
+    pub payloads: Payloads,
 }
 
-/// One payload type of the answer.
+/// The payload types of a section of the answer, in the offer's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Payload {
-    pub pt: u8,
-    /// The payload type of the codec it is, repairs or wraps.
-    pub serves: u8,
-    /// Its `a=rtpmap`, `a=rtcp-fb` and `a=fmtp` lines.
-    pub lines: String,
+pub(super) struct Payloads {
+    list: Vec<Payload>,
+    /// The `a=rtpmap`, `a=rtcp-fb` and `a=fmtp` lines of all.
+    lines: String,
 }
 
-impl Payload {
-    /// Bytes of an answer that it takes, its place in the m-line included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Payload {
+    pt: u8,
+    /// The payload type of the codec it is, repairs or wraps.
+    serves: u8,
+    /// Its lines.
+    lines: Range<usize>,
+}
+
+impl Payloads {
+    /// The payload types.
+    pub fn types(&self) -> impl Iterator<Item = u8> {
+        self.list.iter().map(|p| p.pt)
+    }
+
+    /// The lines of each.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.list
+            .iter()
+            .filter_map(|p| self.lines.get(p.lines.clone()))
+    }
+
+    /// Bytes of an answer that they take, their places in the m-line included.
     pub fn size(&self) -> usize {
-        self.lines.len() + " 127".len()
+        let bytes = self.list.iter().map(|p| p.lines.len() + " 127".len());
+        bytes.sum()
+    }
+
+    /// Leaves out what serves the codec of that payload type.
+    pub fn remove(&mut self, pt: u8) {
+        self.list.retain(|p| p.serves != pt);
     }
 }
 
@@ -75,11 +102,11 @@ impl<'a> Offered<'a> {
         if self.rtpmap.is_empty() {
             self.rtpmap = static_rtpmap(self.pt)?;
         }
-        let mut parts = Some(self.rtpmap).filter(|m| m.len() <= 64)?.split('/');
+        let mut parts = split(Some(self.rtpmap).filter(|m| m.len() <= 64)?, b'/');
         self.name = parts.next()?;
-        self.clock = parts.next()?.trim().parse().ok()?;
+        self.clock = trim(parts.next()?).parse().ok()?;
         self.channels = match parts.next() {
-            Some(channels) => Some(channels.trim().parse().ok()?),
+            Some(channels) => Some(trim(channels).parse().ok()?),
             None => None,
         };
         Some(())
@@ -93,11 +120,14 @@ pub(super) fn read(
     direction: Direction,
 ) -> Result<SectionCodecs, NegotiateError> {
     let offered = offered(section);
-    let mut codecs: Vec<NegotiatedCodec> = Vec::new();
+    let mut codecs: Vec<NegotiatedCodec> = Vec::with_capacity(offered.len() / 2 + 1);
+    // The codec that a payload type is, repairs or wraps.
+    let mut serves = [None; 128];
     for o in &offered {
         let Some(codec) = known(o, kind) else {
             continue;
         };
+        serves[usize::from(o.pt)] = Some(codecs.len());
         codecs.push(NegotiatedCodec {
             pt: o.pt,
             rtx_pt: None,
@@ -119,28 +149,40 @@ pub(super) fn read(
     // RTX by its apt parameter (RFC 4588 §8.1), RED by the payload types that its
     // parameters name (RFC 2198 §4); RED for video carries ULPFEC and is left out.
     for o in &offered {
-        if o.name.eq_ignore_ascii_case("rtx") {
-            let primary = parameter(&o.fmtp, "apt").and_then(|v| v.parse::<u8>().ok());
-            if let Some(c) = codecs.iter_mut().find(|c| Some(c.pt) == primary) {
-                c.rtx_pt.get_or_insert(o.pt);
-            }
-        } else if o.name.eq_ignore_ascii_case("red") && kind == MediaKind::Audio {
-            let primary = match o.fmtp.split('/').next() {
-                Some(first) if !first.trim().is_empty() => first.trim().parse::<u8>().ok(),
-                _ => codecs.iter().find(|c| c.codec == Codec::Opus).map(|c| c.pt),
-            };
-            if let Some(c) = codecs.iter_mut().find(|c| Some(c.pt) == primary)
-                && o.clock == c.codec.clock_rate()
-            {
-                c.red_pt.get_or_insert(o.pt);
-            }
+        let is_rtx = o.name.eq_ignore_ascii_case("rtx");
+        let is_red = kind == MediaKind::Audio && o.name.eq_ignore_ascii_case("red");
+        if !(is_rtx || is_red) {
+            continue;
+        }
+        let primary = match split(&o.fmtp, b'/').next() {
+            _ if is_rtx => parameter(&o.fmtp, "apt").and_then(|v| v.parse::<u8>().ok()),
+            Some(first) if !trim(first).is_empty() => trim(first).parse::<u8>().ok(),
+            _ => codecs.iter().find(|c| c.codec == Codec::Opus).map(|c| c.pt),
+        };
+        let Some(at) = codecs.iter().position(|c| Some(c.pt) == primary) else {
+            continue;
+        };
+        let codec = &mut codecs[at];
+        let place = match is_rtx {
+            true => &mut codec.rtx_pt,
+            false if o.clock == codec.codec.clock_rate() => &mut codec.red_pt,
+            false => continue,
+        };
+        if place.is_none() {
+            *place = Some(o.pt);
+            serves[usize::from(o.pt)] = Some(at);
         }
     }
 
-    let payloads = offered
-        .iter()
-        .filter_map(|o| payload(o, &codecs, direction))
-        .collect();
+    let mut payloads = Payloads {
+        list: Vec::with_capacity(offered.len()),
+        lines: String::with_capacity(offered.len() * 96),
+    };
+    for o in &offered {
+        if let Some(at) = serves[usize::from(o.pt)] {
+            add_payload(&mut payloads, o, &codecs[at], direction);
+        }
+    }
     Ok(SectionCodecs { codecs, payloads })
 }
 
@@ -171,10 +213,10 @@ fn offered<'a>(section: &Section<'a>) -> Vec<Offered<'a>> {
         if !matches!(name, "rtpmap" | "fmtp" | "rtcp-fb") {
             continue;
         }
-        let Some((format, rest)) = value.split_once(' ') else {
+        let Some((format, rest)) = split_once(value, b' ') else {
             continue;
         };
-        let rest = rest.trim();
+        let rest = trim(rest);
         if name == "rtcp-fb" && format == "*" {
             for offered in &mut list {
                 add_feedback(&mut offered.feedback, rest);
@@ -259,35 +301,40 @@ fn add_feedback(feedback: &mut Feedback, kind: &str) {
     }
 }
 
-/// The answer's lines for an offered payload type, if it is part of the answer.
-/// Names and parameters are written as offered, so that a peer that compares
-/// text finds its own.
-fn payload(
+/// Adds an offered payload type to the answer's, and its lines; `codec` is the one that it
+/// is, repairs or wraps. Names and parameters are written as offered, so that a peer that
+/// compares text finds its own.
+fn add_payload(
+    payloads: &mut Payloads,
     offered: &Offered<'_>,
-    codecs: &[NegotiatedCodec],
+    codec: &NegotiatedCodec,
     direction: Direction,
-) -> Option<Payload> {
-    let pt = offered.pt;
-    let codec = codecs.iter().find(|c| c.pt == pt);
-    let serves = match codec {
-        Some(_) => pt,
-        None => {
-            let helps = |c: &&NegotiatedCodec| c.rtx_pt == Some(pt) || c.red_pt == Some(pt);
-            codecs.iter().find(helps)?.pt
-        }
-    };
-    let number = pt.to_string();
-    // Room for all lines of nearly every payload type: an offer has dozens of these.
-    let feedback = if codec.is_some() { 128 } else { 0 };
-    let mut lines = String::with_capacity(64 + feedback + offered.fmtp.len());
-    write_line(&mut lines, "a=rtpmap:", &number, offered.rtpmap);
-    if let Some(codec) = codec {
-        write_feedback(&mut lines, &number, codec.feedback);
-        write_answered_fmtp(&mut lines, &number, codec, direction);
+) {
+    let (pt, lines) = (offered.pt, &mut payloads.lines);
+    let from = lines.len();
+    let mut digits = [0; 3];
+    let number = decimal(pt, &mut digits);
+    write_line(lines, "a=rtpmap:", number, offered.rtpmap);
+    if codec.pt == pt {
+        write_feedback(lines, number, codec.feedback);
+        write_answered_fmtp(lines, number, codec, direction);
     } else if !offered.fmtp.is_empty() {
-        write_line(&mut lines, "a=fmtp:", &number, &offered.fmtp);
+        write_line(lines, "a=fmtp:", number, &offered.fmtp);
     }
-    Some(Payload { pt, serves, lines })
+    let lines = from..lines.len();
+    payloads.list.push(Payload {
+        pt,
+        serves: codec.pt,
+        lines,
+    });
+}
+
+/// A payload type in digits. There are dozens in each answer, several times over, for which
+/// formatting would take a tenth of the negotiation.
+pub(super) fn decimal(pt: u8, digits: &mut [u8; 3]) -> &str {
+    *digits = [b'0' + pt / 100, b'0' + pt / 10 % 10, b'0' + pt % 10];
+    let zeros = usize::from(pt < 100) + usize::from(pt < 10);
+    std::str::from_utf8(&digits[zeros..]).unwrap_or_default()
 }
 
 /// A line about a payload type.
@@ -337,9 +384,9 @@ fn write_answered_fmtp(out: &mut String, pt: &str, codec: &NegotiatedCodec, dire
             _ => false,
         }
     };
-    let offered = codec.fmtp.split(';').map(str::trim).filter(|p| {
-        let name = p.split('=').next().unwrap_or_default();
-        !p.is_empty() && !left_out(name.trim())
+    let offered = split(&codec.fmtp, b';').map(trim).filter(|p| {
+        let name = split(p, b'=').next().unwrap_or_default();
+        !p.is_empty() && !left_out(trim(name))
     });
     let stereo = codec.codec == Codec::Opus
         && direction == Direction::View
@@ -360,15 +407,6 @@ fn write_answered_fmtp(out: &mut String, pt: &str, codec: &NegotiatedCodec, dire
     if !empty {
         out.push_str("\r\n");
     }
-}
-
-/// The value of a `name=value` parameter in an `a=fmtp` value; names are
-/// compared without case.
-fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
-    fmtp.split(';').find_map(|p| {
-        let (n, v) = p.split_once('=')?;
-        n.trim().eq_ignore_ascii_case(name).then(|| v.trim())
-    })
 }
 
 /// The offered encoding names, each once, for messages.

@@ -3,15 +3,16 @@
 
 use std::fmt::Write;
 
-use super::answer::{ICE_OPTIONS, write_fingerprint, write_offered_m_line, write_stream};
+use super::answer::{ICE_OPTIONS, write_offered_m_line, write_stream};
+use super::context::AnswerContext;
 use super::error::NegotiateError;
 use super::offer::{bundle, bundle_group, check_tokens, is_rtp, peer_keys};
 use super::syntax::{self, Section};
 use super::types::{
-    AnswerContext, AnswerNames, Direction, Feedback, Fingerprint, HeaderExtension, IceCredentials,
-    LocalTransport, MediaSection, Negotiated, NegotiatedCodec, PeerKeys,
+    AnswerNames, Direction, Feedback, Fingerprint, HeaderExtension, IceCredentials, LocalTransport,
+    MediaSection, Negotiated, NegotiatedCodec, PeerKeys,
 };
-use super::{candidate, codecs, extensions, transport};
+use super::{codecs, extensions, transport};
 use crate::codec::Codec;
 use crate::units::MediaKind;
 
@@ -177,7 +178,6 @@ impl CounterOffer {
             negotiated: Negotiated {
                 direction: Direction::View,
                 ice: nobody,
-                candidates: Vec::new(),
                 fingerprint: Fingerprint {
                     algorithm: "sha-256".to_owned(),
                     bytes: vec![0; 32],
@@ -245,10 +245,10 @@ impl CounterOffer {
             "a=mid:{}\r\na=ice-ufrag:{}\r\na=ice-pwd:{}\r\n",
             section.mid, local.ice.ufrag, local.ice.pwd
         );
-        write_fingerprint(out, &context.fingerprint);
+        out.push_str(&context.fingerprint);
         out.push_str("a=setup:actpass\r\n");
         if section.index == 0 {
-            candidate::write_local(out, context);
+            out.push_str(&context.candidates);
         }
         out.push_str("a=sendonly\r\na=rtcp-mux\r\na=rtcp-mux-only\r\na=rtcp-rsize\r\n");
         for (id, extension) in &section.extensions {
@@ -310,7 +310,6 @@ impl CounterOffer {
         Ok(Negotiated {
             direction: Direction::View,
             ice: transport.ice,
-            candidates: transport.candidates,
             fingerprint: transport.fingerprint,
             peer_keys: peer_keys(session.origin()),
             dtls_active: transport.dtls_active,

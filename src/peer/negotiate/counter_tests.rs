@@ -9,14 +9,12 @@ use super::*;
 use crate::peer::negotiate::types::SignalledSsrc;
 
 fn written(offer: &CounterOffer) -> String {
-    let context = AnswerContext {
-        fingerprint: Fingerprint {
-            algorithm: "sha-256".into(),
-            bytes: (0..32).collect(),
-        },
-        udp_candidates: vec!["192.0.2.1:7882".parse().unwrap()],
-        tcp_candidates: vec!["192.0.2.1:7882".parse().unwrap()],
+    let fingerprint = Fingerprint {
+        algorithm: "sha-256".into(),
+        bytes: (0..32).collect(),
     };
+    let address = ["192.0.2.1:7882".parse().unwrap()];
+    let context = AnswerContext::new(&fingerprint, &address, &address);
     let local = LocalTransport {
         ice: IceCredentials {
             ufrag: "ourufrag".into(),

@@ -1,21 +1,41 @@
 //! RTP header extensions (RFC 8285): which of a section's both ends know.
 
-use std::fmt::Write;
-
+use super::codecs::decimal;
 use super::syntax::Section;
 use super::types::{Direction, HeaderExtension};
+use crate::codec::fmtp::split_once;
 
 /// The highest id of the one-byte form (RFC 8285 §4.2). Higher ids are left out
 /// even where `a=extmap-allow-mixed` would permit them: every client offers
 /// what matters with low ids, and one form is quicker to read and to write.
 const MAX_ID: u8 = 14;
 
-/// An agreed extension with the answer's `a=extmap` line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An agreed extension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct AgreedExtension {
     pub id: u8,
     pub extension: HeaderExtension,
-    pub line: String,
+    /// The direction behind the id in the answer's line, if there is one.
+    way: &'static str,
+}
+
+impl AgreedExtension {
+    /// The answer's line.
+    fn parts<'a>(&self, digits: &'a mut [u8; 3]) -> [&'a str; 6] {
+        let id = decimal(self.id, digits);
+        let uri = self.extension.uri();
+        ["a=extmap:", id, self.way, " ", uri, "\r\n"]
+    }
+
+    /// Bytes of its line.
+    pub fn size(&self) -> usize {
+        self.parts(&mut [0; 3]).iter().map(|part| part.len()).sum()
+    }
+
+    /// Writes its line.
+    pub fn write(&self, out: &mut String) {
+        out.extend(self.parts(&mut [0; 3]));
+    }
 }
 
 /// The extensions of the section that Weir knows and that flow the way the
@@ -28,7 +48,7 @@ pub(super) fn read(section: &Section<'_>, direction: Direction) -> Vec<AgreedExt
         let (Some(id), Some(uri)) = (fields.next(), fields.next()) else {
             continue;
         };
-        let (id, offered_way) = match id.split_once('/') {
+        let (id, offered_way) = match split_once(id, b'/') {
             Some((id, way)) => (id, Some(way)),
             None => (id, None),
         };
@@ -54,13 +74,7 @@ pub(super) fn read(section: &Section<'_>, direction: Direction) -> Vec<AgreedExt
         {
             continue;
         }
-        let mut line = String::new();
-        let _ = write!(line, "a=extmap:{id}{way} {}\r\n", extension.uri());
-        agreed.push(AgreedExtension {
-            id,
-            extension,
-            line,
-        });
+        agreed.push(AgreedExtension { id, extension, way });
     }
     agreed
 }

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 
 use super::answer::MAX_ANSWER;
 use super::candidate::MAX_LOCAL;
+use super::context::AnswerContext;
 use super::error::NegotiateError;
 use super::offer::{Accepted, LineKind};
 use super::types::{
-    AnswerContext, AnswerNames, Direction, Fingerprint, IceCredentials, LocalTransport,
-    SignalledSsrc,
+    AnswerNames, Direction, Fingerprint, IceCredentials, LocalTransport, SignalledSsrc,
 };
 
 /// Sections beyond a picture, a sound and a data channel make the answer longer
@@ -41,14 +41,13 @@ pub(super) fn fit(accepted: &mut Accepted) -> Result<(), NegotiateError> {
                 let section = accepted.negotiated.media.get(media.at);
                 section.is_some_and(|s| s.codecs.len() > 1)
             })
-            .max_by_key(|media| media.payloads.iter().map(|p| p.size()).sum::<usize>())
+            .max_by_key(|media| media.payloads.size())
             .and_then(|media| {
                 let section = accepted.negotiated.media.get_mut(media.at)?;
                 let dropped = section.codecs.pop()?;
-                let before: usize = media.payloads.iter().map(|p| p.size()).sum();
-                media.payloads.retain(|p| p.serves != dropped.pt);
-                let after: usize = media.payloads.iter().map(|p| p.size()).sum();
-                Some(before - after)
+                let before = media.payloads.size();
+                media.payloads.remove(dropped.pt);
+                Some(before - media.payloads.size())
             })
             .filter(|freed| *freed > 0)
             .ok_or(NegotiateError::AnswerTooLong { limit })?;
@@ -87,8 +86,7 @@ impl Accepted {
                 LineKind::Data => DATA,
                 LineKind::Media(media) if media.layers.is_empty() => {
                     let section = self.negotiated.media.get(media.at)?;
-                    let extensions = media.extensions.iter().map(|e| e.line.len());
-                    let payloads = media.payloads.iter().map(|p| p.size());
+                    let extensions = media.extensions.iter().map(|e| e.size());
                     let stream = match self.negotiated.direction {
                         Direction::Publish => 0,
                         Direction::View if section.has_rtx() => TRACK + GROUP + 2 * SSRC,
@@ -98,7 +96,8 @@ impl Accepted {
                         + stream
                         + usize::from(section.rtcp_rsize) * RSIZE
                         + usize::from(media.allow_mixed) * MIXED
-                        + extensions.chain(payloads).sum::<usize>()
+                        + extensions.sum::<usize>()
+                        + media.payloads.size()
                 }
                 LineKind::Media(_) => return None,
             };
@@ -109,14 +108,11 @@ impl Accepted {
     /// The answer with everything of the transport as long as it can be.
     fn longest(&self) -> String {
         let candidate = SocketAddr::from(([0xffff; 8], u16::MAX));
-        let context = AnswerContext {
-            fingerprint: Fingerprint {
-                algorithm: "sha-256".to_owned(),
-                bytes: vec![0; 32],
-            },
-            udp_candidates: vec![candidate; 1],
-            tcp_candidates: vec![candidate; MAX_LOCAL],
+        let fingerprint = Fingerprint {
+            algorithm: "sha-256".to_owned(),
+            bytes: vec![0; 32],
         };
+        let context = AnswerContext::new(&fingerprint, &[candidate], &[candidate; MAX_LOCAL]);
         let ssrc = SignalledSsrc {
             ssrc: u32::MAX,
             rtx: Some(u32::MAX),

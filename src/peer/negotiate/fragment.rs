@@ -5,18 +5,17 @@ use std::fmt::Write;
 
 use super::answer::ICE_OPTIONS;
 use super::candidate;
+use super::context::AnswerContext;
 use super::error::FragmentError;
 use super::syntax::{self, Attribute, MAX_TOKEN, SyntaxError};
 use super::transport;
-use super::types::{AnswerContext, IceCredentials, RemoteCandidate};
+use super::types::IceCredentials;
 
 /// What a fragment says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fragment {
-    /// The generation of the candidates; new credentials ask for an ICE restart.
+    /// The generation of its candidates; new credentials ask for an ICE restart.
     pub ice: Option<IceCredentials>,
-    /// Candidates that can be used; others are left out silently.
-    pub candidates: Vec<RemoteCandidate>,
     /// There won't be more of this generation (RFC 8838 §13).
     pub end_of_candidates: bool,
     /// The mids named. All sections share one transport, so they tell nothing;
@@ -63,27 +62,15 @@ fn interpret(attributes: &[Attribute<'_>]) -> Result<Fragment, FragmentError> {
         }
     };
 
-    let mut offered = 0_usize;
-    let mut candidates = Vec::new();
-    for value in all("candidate") {
-        offered += 1;
-        // An empty value is how browsers' API says that there are no more.
-        if value.is_empty() {
-            continue;
-        }
-        match candidate::read(value) {
-            Ok(Some(c)) => candidate::add(&mut candidates, c),
-            Ok(None) => {}
-            Err(why) => {
-                return Err(FragmentError::BadAttribute {
-                    attribute: "candidate",
-                    why,
-                });
-            }
-        }
+    // An empty value is how browsers' API says that there are no more.
+    for value in all("candidate").filter(|value| !value.is_empty()) {
+        candidate::check(value).map_err(|why| FragmentError::BadAttribute {
+            attribute: "candidate",
+            why,
+        })?;
     }
     let end_of_candidates = all("end-of-candidates").next().is_some();
-    if ice.is_none() && offered == 0 && !end_of_candidates {
+    if ice.is_none() && all("candidate").next().is_none() && !end_of_candidates {
         return Err(FragmentError::Empty);
     }
     let mids = all("mid")
@@ -92,7 +79,6 @@ fn interpret(attributes: &[Attribute<'_>]) -> Result<Fragment, FragmentError> {
         .collect();
     Ok(Fragment {
         ice,
-        candidates,
         end_of_candidates,
         mids,
     })
@@ -125,6 +111,6 @@ pub fn render_restart<S: AsRef<str>>(
     if let Some(mid) = mids.first() {
         let _ = write!(out, "a=mid:{}\r\n", mid.as_ref());
     }
-    candidate::write_local(&mut out, context);
+    out.push_str(&context.candidates);
     out
 }

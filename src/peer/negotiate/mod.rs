@@ -12,6 +12,7 @@
 mod answer;
 mod candidate;
 mod codecs;
+mod context;
 mod counter;
 mod error;
 mod extensions;
@@ -28,6 +29,7 @@ pub mod types;
 mod tests;
 
 pub use answer::MAX_ANSWER;
+pub use context::AnswerContext;
 pub use counter::{AnswerError, CounterOffer};
 pub use error::{FragmentError, NegotiateError};
 pub use offer::{Accepted, read_offer};

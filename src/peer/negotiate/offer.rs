@@ -5,7 +5,7 @@ use str0m::media::Mid;
 use crate::codec::Codec;
 use crate::units::MediaKind;
 
-use super::codecs::{self, Payload};
+use super::codecs::{self, Payloads};
 use super::error::NegotiateError;
 use super::extensions::{self, AgreedExtension};
 use super::fit;
@@ -55,7 +55,7 @@ pub(super) enum LineKind {
 pub(super) struct MediaLine {
     /// Index into [`Negotiated::media`].
     pub at: usize,
-    pub payloads: Vec<Payload>,
+    pub payloads: Payloads,
     pub extensions: Vec<AgreedExtension>,
     pub layers: Vec<Layer>,
     pub allow_mixed: bool,
@@ -136,7 +136,6 @@ pub fn read_offer(
         negotiated: Negotiated {
             direction,
             ice: transport.ice,
-            candidates: transport.candidates,
             fingerprint: transport.fingerprint,
             peer_keys: peer_keys(session.origin()),
             dtls_active: transport.dtls_active,
@@ -305,7 +304,7 @@ impl Reader<'_> {
         let extensions = extensions::read(section, self.direction);
         let (layers, ssrcs) = match self.direction {
             Direction::Publish if kind == MediaKind::Video => {
-                let types: Vec<u8> = found.payloads.iter().map(|p| p.pt).collect();
+                let types: Vec<u8> = found.payloads.types().collect();
                 (simulcast::read(section, &types)?, ssrcs::read(section))
             }
             Direction::Publish => (Vec::new(), ssrcs::read(section)),

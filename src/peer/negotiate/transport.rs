@@ -1,15 +1,13 @@
 //! The peer's half of the transport: ICE credentials (RFC 8839), certificate
 //! fingerprint (RFC 8122) and DTLS role (RFC 8842).
 
-use super::candidate;
 use super::error::NegotiateError;
 use super::syntax::Section;
-use super::types::{Fingerprint, IceCredentials, RemoteCandidate};
+use super::types::{Fingerprint, IceCredentials};
 
 /// What the tagged section says about the peer's transport.
 pub(super) struct RemoteTransport {
     pub ice: IceCredentials,
-    pub candidates: Vec<RemoteCandidate>,
     pub fingerprint: Fingerprint,
     /// We send the ClientHello.
     pub dtls_active: bool,
@@ -17,8 +15,7 @@ pub(super) struct RemoteTransport {
 
 /// Reads the transport from the BUNDLE-tagged section (RFC 9143 §7.1.3), which
 /// `order` has first. Clients that write an attribute only elsewhere are met by
-/// asking the other sections in turn. Only the tagged section's candidates
-/// belong to the bundle.
+/// asking the other sections in turn. The peer's candidates are of no use to a lite agent.
 pub(super) fn read(order: &[Section<'_>]) -> Result<RemoteTransport, NegotiateError> {
     let tagged = order.first().ok_or(NegotiateError::NoMedia)?;
     let first = |name: &'static str| order.iter().find_map(|s| s.inherited(name));
@@ -47,16 +44,8 @@ pub(super) fn read(order: &[Section<'_>]) -> Result<RemoteTransport, NegotiateEr
         _ => return Err(bad("a=setup is none of actpass, active and passive")),
     };
 
-    // A candidate that does not parse is of no use; the offer as a whole is.
-    let mut candidates = Vec::new();
-    for value in tagged.values("candidate") {
-        if let Ok(Some(c)) = candidate::read(value) {
-            candidate::add(&mut candidates, c);
-        }
-    }
     Ok(RemoteTransport {
         ice,
-        candidates,
         fingerprint,
         dtls_active,
     })

@@ -1,6 +1,5 @@
 //! What an offer and this server agreed on, in the form the worker uses.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::codec::Codec;
@@ -42,18 +41,6 @@ pub enum PeerKeys {
     Ecdsa,
     /// Any kind, RSA too: everybody else.
     Unknown,
-}
-
-/// A candidate of the remote side that can be used: resolved, UDP, host,
-/// srflx, prflx or relay. What can't be used (`.local`, TCP) is dropped when
-/// the SDP is read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RemoteCandidate {
-    /// Its transport address.
-    pub address: SocketAddr,
-    /// Its `a=candidate` line without `a=` (`candidate:1 1 udp …`), checked and
-    /// written anew, for the ICE agent.
-    pub line: String,
 }
 
 /// A header extension Weir knows, by meaning.
@@ -290,8 +277,6 @@ pub struct Negotiated {
     pub direction: Direction,
     /// The peer's ICE credentials.
     pub ice: IceCredentials,
-    /// The peer's usable candidates; often none.
-    pub candidates: Vec<RemoteCandidate>,
     /// The peer's certificate fingerprint.
     pub fingerprint: Fingerprint,
     /// The kind of certificate the peer can be expected to bring.
@@ -326,15 +311,4 @@ pub struct LocalTransport {
     pub ice: IceCredentials,
     /// For each section of [`Negotiated::media`], the SSRCs we send with; empty when publishing.
     pub ssrcs: Vec<SignalledSsrc>,
-}
-
-/// Server facts that every answer of one worker shares.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AnswerContext {
-    /// Our DTLS certificate's SHA-256 fingerprint.
-    pub fingerprint: Fingerprint,
-    /// UDP host candidates, most wanted first (IPv4 first).
-    pub udp_candidates: Vec<SocketAddr>,
-    /// ICE-TCP passive candidates (RFC 6544), after the UDP ones.
-    pub tcp_candidates: Vec<SocketAddr>,
 }

@@ -56,7 +56,10 @@ impl SessionKeys {
             auth: Zeroizing::new([0; AUTH_KEY_LEN]),
         };
         expand(&prf, &salt, first, &mut keys.key[..profile.key_len()])?;
-        expand(&prf, &salt, first + 1, &mut keys.auth[..])?;
+        // An AEAD authenticates by itself (RFC 7714 §11).
+        if profile == SrtpProfile::Aes128CmHmacSha1_80 {
+            expand(&prf, &salt, first + 1, &mut keys.auth[..])?;
+        }
         expand(&prf, &salt, first + 2, &mut keys.salt[..profile.salt_len()])?;
         Ok(keys)
     }

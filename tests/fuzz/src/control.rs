@@ -33,14 +33,11 @@ pub fn offer(data: &[u8]) {
                 }
             };
             let address: SocketAddr = ([192, 0, 2, 1], 7882).into();
-            let context = AnswerContext {
-                fingerprint: Fingerprint {
-                    algorithm: "sha-256".to_owned(),
-                    bytes: vec![0xab; 32],
-                },
-                udp_candidates: vec![address],
-                tcp_candidates: vec![address],
+            let fingerprint = Fingerprint {
+                algorithm: "sha-256".to_owned(),
+                bytes: vec![0xab; 32],
             };
+            let context = AnswerContext::new(&fingerprint, &[address], &[address]);
             let ssrcs = accepted.negotiated.media.iter().zip(1u32..);
             let local = LocalTransport {
                 ice: IceCredentials {

@@ -277,8 +277,7 @@ fn case_18_first_candidate_is_as_ordered_and_the_answer_fits() {
     let accepted = publish(&sdp).expect("accepted");
     let codecs = &accepted.negotiated.media[0].codecs;
     assert!(codecs.len() > 5 && codecs.len() < 32, "{}", codecs.len());
-    let mut context = context();
-    context.udp_candidates = vec![context.udp_candidates[1]; 40];
+    let context = context_of(&["[2001:db8::10]:7882"; 40]);
     let text = accepted.answer(&context, &local(&accepted), &names());
     check(&text);
     let answered = Answer::new(&text).section(0).formats();

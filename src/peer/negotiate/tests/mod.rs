@@ -73,17 +73,17 @@ fn offer(name: &str) -> &'static str {
 }
 
 fn context() -> AnswerContext {
-    AnswerContext {
-        fingerprint: Fingerprint {
-            algorithm: "sha-256".to_owned(),
-            bytes: (0..32).collect(),
-        },
-        udp_candidates: vec![
-            "192.0.2.10:7882".parse().expect("address"),
-            "[2001:db8::10]:7882".parse().expect("address"),
-        ],
-        tcp_candidates: vec!["192.0.2.10:7882".parse().expect("address")],
-    }
+    context_of(&["192.0.2.10:7882", "[2001:db8::10]:7882"])
+}
+
+fn context_of(udp: &[&str]) -> AnswerContext {
+    let fingerprint = Fingerprint {
+        algorithm: "sha-256".to_owned(),
+        bytes: (0..32).collect(),
+    };
+    let parse = |address: &&str| address.parse().expect("address");
+    let udp: Vec<_> = udp.iter().map(parse).collect();
+    AnswerContext::new(&fingerprint, &udp, &[parse(&"192.0.2.10:7882")])
 }
 
 fn local(accepted: &Accepted) -> LocalTransport {
