@@ -1,6 +1,6 @@
 //! The sockets of one UDP port: one for what is taken at once, one for what may wait a little.
 //!
-//! Media and handshakes go to the *prompt* socket, which wakes its worker. Connectivity checks,
+//! Media, handshakes and requests for repairs and keyframes go to the *prompt* socket, which wakes its worker. Connectivity checks,
 //! reports and feedback come one by one, from every viewer, and far more often than frames; they go to the *patient*
 //! socket, which is read some milliseconds later, many of them at a time. The kernel sorts: the sockets share their
 //! address (`SO_REUSEPORT`), and a filter chooses one for each datagram by its first two bytes,
@@ -111,18 +111,30 @@ fn beside(prompt: &Socket, address: SocketAddr, options: UdpOptions) -> io::Resu
 const PROMPT: u32 = 0;
 const PATIENT: u32 = 1;
 
-/// Chooses [`PATIENT`] for STUN and RTCP (RFC 7983 §7, RFC 5761 §4), [`PROMPT`] for all else,
+/// Chooses [`PATIENT`] for STUN and most RTCP (RFC 7983 §7, RFC 5761 §4), [`PROMPT`] for all else,
 /// datagrams too short to tell included: a load beyond the end returns 0.
-const FILTER: [libc::sock_filter; 9] = [
+///
+/// The first packet's header is in the clear (RFC 3711 §3.4). Of RTCP, [`PROMPT`] is what asks for something: feedback
+/// about transport (205) and payload (206, RFC 4585 §6.1) but transport-wide feedback and REMB, which are both of
+/// format 15. In a compound packet it follows a report, and waits with it; WebRTC's browsers send it
+/// alone (RFC 5506). Sender reports (200) are [`PROMPT`] too: when they come says what their time-stamps mean.
+const FILTER: [libc::sock_filter; 16] = [
     byte(0),
-    at_least(4, 0, 6),
-    at_least(128, 0, 4),
-    at_least(192, 3, 0),
+    at_least(4, 0, 12),
+    at_least(128, 0, 12),
+    at_least(192, 11, 0),
     byte(1),
-    at_least(192, 0, 1),
-    at_least(224, 0, 1),
-    choose(PROMPT),
+    at_least(192, 0, 9),
+    at_least(224, 8, 0),
+    at_least(207, 6, 0),
+    at_least(205, 2, 0),
+    at_least(201, 4, 0),
+    at_least(200, 4, 3),
+    byte(0),
+    low_bits(0x1f),
+    equal(15, 0, 1),
     choose(PATIENT),
+    choose(PROMPT),
 ];
 
 /// Loads a byte of the UDP payload.
@@ -134,6 +146,17 @@ const fn byte(at: u32) -> libc::sock_filter {
 const fn at_least(least: u32, yes: u8, no: u8) -> libc::sock_filter {
     let code = libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K;
     instruction(code, least, yes, no)
+}
+
+/// Skips `yes` instructions when the byte is `value`, else `no`.
+const fn equal(value: u32, yes: u8, no: u8) -> libc::sock_filter {
+    let code = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    instruction(code, value, yes, no)
+}
+
+/// Keeps these bits of the byte.
+const fn low_bits(mask: u32) -> libc::sock_filter {
+    instruction(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, mask, 0, 0)
 }
 
 /// Ends with this socket of the group.

@@ -100,7 +100,7 @@ pub struct UdpOptions {
     /// An IPv6 wildcard socket takes IPv6 only, not IPv4 too.
     pub only_v6: bool,
     /// What may wait comes in by a socket of its own, which [`UdpPort::receive_patient`] reads,
-    /// where the kernel can sort: connectivity checks and RTCP.
+    /// where the kernel can sort: connectivity checks, receivers' reports and feedback for estimates.
     pub lanes: bool,
 }
 

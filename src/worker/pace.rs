@@ -32,11 +32,15 @@ pub(super) const GATHER: Duration = Duration::from_micros(150);
 /// See the module's description.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
-    /// The last turn.
+    /// The turn in hand, or the last.
+    turn: Instant,
+    /// The last turn for which something had come.
     began: Instant,
     ended: Instant,
     /// It followed others closely.
     dense: bool,
+    /// It is the one in hand.
+    counts: bool,
     /// Since when turns are timed, and how long they took.
     since: Instant,
     busy: Duration,
@@ -49,9 +53,11 @@ impl Pace {
     /// A worker that has done nothing so far.
     pub(super) fn new(now: Instant) -> Self {
         Self {
+            turn: now,
             began: now,
             ended: now,
             dense: false,
+            counts: false,
             since: now,
             busy: Duration::ZERO,
             media: false,
@@ -65,10 +71,15 @@ impl Pace {
         (self.dense && !rest.is_zero()).then_some(rest)
     }
 
-    /// There is something to do: a turn begins.
-    pub(super) fn begin(&mut self, now: Instant) {
-        self.dense = now.saturating_duration_since(self.ended) < LULL;
-        self.began = now;
+    /// A turn begins because something `came`, or because it is time for one. What comes behind the latter
+    /// need not wait for a slice of it.
+    pub(super) fn begin(&mut self, now: Instant, came: bool) {
+        self.turn = now;
+        self.counts = came;
+        if came {
+            self.dense = now.saturating_duration_since(self.ended) < LULL;
+            self.began = now;
+        }
     }
 
     /// It has media to send, or not.
@@ -78,8 +89,10 @@ impl Pace {
 
     /// It ends.
     pub(super) fn end(&mut self, now: Instant) {
-        self.ended = now;
-        self.busy += now.saturating_duration_since(self.began);
+        if self.counts {
+            self.ended = now;
+        }
+        self.busy += now.saturating_duration_since(self.turn);
         let measured = now.saturating_duration_since(self.since);
         if measured >= MEASURED {
             let share = self.busy.as_secs_f32() / measured.as_secs_f32();
@@ -111,7 +124,7 @@ mod tests {
         let (mut now, mut turns) = (start, 0);
         while now < start + Duration::from_secs(2) {
             now += pace.rest(now).unwrap_or_default().max(every);
-            pace.begin(now);
+            pace.begin(now, true);
             turns += u32::from(now >= start + Duration::from_secs(1));
             pace.carries(media);
             now += each;
@@ -139,7 +152,7 @@ mod tests {
         for _ in 0..100 {
             assert_eq!(pace.rest(now), None);
             now += LULL;
-            pace.begin(now);
+            pace.begin(now, true);
             pace.carries(true);
             now += LULL;
             pace.end(now);
@@ -158,7 +171,7 @@ mod tests {
         let (mut now, mut last, mut turns) = (start, start, 0);
         while now < start + Duration::from_secs(2) {
             now += pace.rest(now).unwrap_or_default().max(micros(50));
-            pace.begin(now);
+            pace.begin(now, true);
             turns += u32::from(now >= start + Duration::from_secs(1));
             let came = now - last;
             last = now;
@@ -171,15 +184,36 @@ mod tests {
     }
 
     #[test]
+    fn a_turn_that_time_alone_began_holds_nothing_up() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        pace.begin(start, true);
+        pace.carries(true);
+        pace.end(start + MEASURED);
+        let timer = start + MEASURED + LULL / 2;
+        pace.begin(timer, false);
+        pace.end(timer + micros(10));
+        assert_eq!(pace.rest(timer + micros(10)), None);
+        // Nor is what comes behind a lull dense because of it.
+        let frame = timer + LULL / 2 + micros(1);
+        pace.begin(frame, true);
+        pace.end(frame + micros(100));
+        assert_eq!(pace.rest(frame + micros(100)), None);
+        pace.begin(frame + micros(200), true);
+        pace.end(frame + micros(300));
+        assert_eq!(pace.rest(frame + micros(300)), Some(LONGEST - micros(100)));
+    }
+
+    #[test]
     fn a_turn_longer_than_a_slice_is_followed_at_once() {
         let start = Instant::now();
         let mut pace = Pace::new(start);
-        pace.begin(start);
+        pace.begin(start, true);
         pace.carries(true);
         pace.end(start + MEASURED);
         assert_eq!(pace.slice, LONGEST);
         let next = start + MEASURED;
-        pace.begin(next);
+        pace.begin(next, true);
         pace.end(next + LONGEST);
         assert_eq!(pace.rest(next + LONGEST), None);
         assert_eq!(pace.rest(next + micros(500)), Some(LONGEST - micros(500)));

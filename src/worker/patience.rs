@@ -2,16 +2,21 @@
 //! socket of their own that does not wake it.
 //!
 //! They come one by one from every viewer, far more often than frames, and a wake-up costs more than what most of them
-//! ask for. So they are read some milliseconds apart, many at a time; soon after a frame where
+//! ask for. So they are read some milliseconds apart, many at a time; behind a frame's last packet where
 //! that spares a wake-up; and rarely where no media flows. While somebody may be joining they are in more of a hurry, since
 //! a session begins with such checks. When several reads in a row found nothing, the socket wakes
 //! the worker like the others, until something has come.
 
 use std::time::{Duration, Instant};
 
-/// How far apart reads are while media flows. What a viewer asks for waits half of it on average,
-/// less than the 5 ms in which browsers' own pacers send.
-const FLOWING: Duration = Duration::from_millis(5);
+/// How far apart reads are while media flows: as far as brings [`MANY`] datagrams, within these
+/// bounds. The longer one is two reads for each of 30 frames a second, of which one needs no wake-up. Estimates follow
+/// feedback so much later; requests for repairs and keyframes come by the other socket.
+const SHORT: Duration = Duration::from_millis(5);
+const LONG: Duration = Duration::from_millis(18);
+
+/// As many datagrams as a read is worth: the wake-up's share of each is small then.
+const MANY: u32 = 48;
 
 /// While somebody may be joining.
 const JOINING: Duration = Duration::from_millis(2);
@@ -35,6 +40,8 @@ pub(super) struct Patience {
     /// There is such a socket.
     exists: bool,
     read: Instant,
+    /// What was read last gives this slice while media flows.
+    flowing: Duration,
     media: Option<Instant>,
     command: Option<Instant>,
     /// Reads in a row that found nothing.
@@ -49,6 +56,7 @@ impl Patience {
         Self {
             exists,
             read: now,
+            flowing: SHORT,
             media: None,
             command: None,
             empty: EMPTY,
@@ -61,11 +69,9 @@ impl Patience {
         self.command = Some(now);
     }
 
-    /// A turn ends that had media to send.
+    /// Media was sent.
     pub(super) fn carried(&mut self, now: Instant) {
         self.media = Some(now);
-        // The worker is awake, and what it sends has left.
-        self.now = self.is_near(now);
     }
 
     /// The socket told that there is something to read.
@@ -78,19 +84,25 @@ impl Patience {
         self.exists && self.empty >= EMPTY
     }
 
+    /// It has to be read in a turn at `now` before all else: a handshake follows a check.
+    pub(super) fn comes_first(&self, now: Instant) -> bool {
+        self.exists && self.is_joining(now)
+    }
+
     /// It has to be read in a turn at `now`.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.exists
             && (self.now || self.is_joining(now) || self.next(now).is_some_and(|at| at <= now))
     }
 
-    /// It may as well be read in a turn at `now` that does not hold media up.
+    /// It may as well be read in a turn at `now`, since the worker is awake.
     pub(super) fn is_near(&self, now: Instant) -> bool {
         self.is_due(now) || self.exists && !self.wakes() && now >= self.read + self.slice(now) / 2
     }
 
     /// It was read, and held so much; `more` may be left.
     pub(super) fn note_read(&mut self, now: Instant, datagrams: usize, more: bool) {
+        self.flowing = flowing(now.saturating_duration_since(self.read), datagrams);
         self.read = now;
         self.now = more;
         self.empty = if datagrams == 0 { self.empty + 1 } else { 0 };
@@ -124,7 +136,7 @@ impl Patience {
         match () {
             () if self.is_joining(now) => JOINING,
             () if self.is_quiet(now) => QUIET,
-            () => FLOWING,
+            () => self.flowing,
         }
     }
 
@@ -134,6 +146,15 @@ impl Patience {
 
     fn is_quiet(&self, now: Instant) -> bool {
         !self.is_joining(now) && !is_within(self.media, PAUSE, now)
+    }
+}
+
+/// The slice that follows a read of so many datagrams, which came within `time`.
+fn flowing(time: Duration, datagrams: usize) -> Duration {
+    match u32::try_from(datagrams) {
+        Ok(0) => LONG,
+        Ok(datagrams) => (time.min(JOIN) * MANY / datagrams).clamp(SHORT, LONG),
+        Err(_) => SHORT,
     }
 }
 
@@ -173,9 +194,12 @@ mod tests {
             }
         }
 
-        /// A turn, if it reads, and the time until it ends.
+        /// A turn; it reads if that is due, or near behind media.
         fn turn(&mut self, media: bool) {
-            if self.patience.is_due(self.now) {
+            if media {
+                self.patience.carried(self.now);
+            }
+            if self.patience.is_due(self.now) || media && self.patience.is_near(self.now) {
                 let mut datagrams = 0;
                 while self.came <= self.now {
                     self.waited = self.waited.max(self.now - self.came);
@@ -184,9 +208,6 @@ mod tests {
                 }
                 self.reads += 1;
                 self.patience.note_read(self.now, datagrams, false);
-            }
-            if media {
-                self.patience.carried(self.now);
             }
         }
 
@@ -214,27 +235,57 @@ mod tests {
         }
     }
 
-    #[test]
-    fn while_media_flows_reads_are_milliseconds_apart_and_share_turns_with_it() {
-        let mut worker = Virtual::new(Duration::from_micros(100));
+    /// Turns and reads in a second of 30 frames, and how long something waited at most.
+    fn flowing_second(every: Duration) -> (u32, u32, Duration) {
+        let mut worker = Virtual::new(every);
         worker.run(millis(100), Some(millis(33)));
         (worker.reads, worker.waited) = (0, Duration::ZERO);
         let turns = worker.run(millis(990), Some(millis(33)));
-        assert!((200..=240).contains(&worker.reads), "{}", worker.reads);
-        assert!(turns <= 200 + 2 * 30, "{turns}");
-        assert!(worker.waited <= FLOWING, "{:?}", worker.waited);
+        (turns, worker.reads, worker.waited)
+    }
+
+    #[test]
+    fn many_viewers_feedback_is_read_often_while_media_flows() {
+        let (turns, reads, waited) = flowing_second(Duration::from_micros(100));
+        assert!((198..=230).contains(&reads), "{reads}");
+        assert!(turns <= reads + 30, "{turns}");
+        assert!(waited <= SHORT, "{waited:?}");
+    }
+
+    #[test]
+    fn few_viewers_feedback_adds_a_wake_up_to_each_frame() {
+        for every in [1, 5] {
+            let (turns, reads, waited) = flowing_second(millis(every));
+            assert!((59..=61).contains(&reads), "{reads}");
+            assert!(
+                turns <= reads + 1,
+                "{turns}: with a frame where that is near"
+            );
+            assert!(waited <= LONG, "{waited:?}");
+        }
+    }
+
+    #[test]
+    fn reads_follow_what_comes_within_bounds() {
+        assert_eq!(flowing(LONG, 0), LONG);
+        assert_eq!(flowing(millis(10), MANY as usize), millis(10));
+        assert_eq!(flowing(millis(10), 2 * MANY as usize), SHORT);
+        assert_eq!(flowing(millis(10), 1), LONG);
+        assert_eq!(flowing(Duration::from_secs(1 << 40), 1), LONG);
+        assert_eq!(flowing(millis(1), usize::MAX), SHORT);
     }
 
     #[test]
     fn what_is_nearly_due_is_read_behind_a_frame() {
         let start = Instant::now();
         let mut patience = Patience::new(start, true);
-        patience.note_read(start, 1, false);
-        patience.carried(start + millis(1));
-        assert!(!patience.is_due(start + millis(1)));
-        patience.carried(start + millis(3));
-        assert!(patience.is_due(start + millis(3)));
-        assert_eq!(patience.wake_at(start + millis(3), None), Some(start));
+        let read = start + LONG;
+        patience.carried(read);
+        patience.note_read(read, 1, false);
+        assert!(!patience.is_near(read + LONG / 4));
+        let near = read + LONG / 2;
+        assert!(patience.is_near(near) && !patience.is_due(near));
+        assert_eq!(patience.wake_at(near, None), Some(read + LONG));
     }
 
     #[test]
@@ -271,10 +322,11 @@ mod tests {
         let wakes = worker.patience.wake_at(worker.now, None).expect("wakes");
         assert!(wakes <= worker.now + JOINING);
         // A handshake behind a check finds the check read.
-        assert!(worker.patience.is_due(worker.now));
+        assert!(worker.patience.comes_first(worker.now));
         worker.run(millis(500), None);
         assert!(worker.waited <= JOINING, "{:?}", worker.waited);
         worker.run(JOIN, None);
+        assert!(!worker.patience.comes_first(worker.now));
         let turns = worker.run(millis(1000), None);
         assert!((19..=21).contains(&turns), "{turns}");
     }
@@ -303,7 +355,8 @@ mod tests {
         let mut patience = Patience::new(start, false);
         patience.commanded(start);
         patience.carried(start + millis(100));
-        assert!(!patience.is_due(start + millis(100)));
+        assert!(!patience.is_near(start + millis(100)));
+        assert!(!patience.comes_first(start));
         assert!(!patience.wakes());
         let deadline = Some(start + millis(200));
         assert_eq!(patience.wake_at(start, deadline), deadline);

@@ -199,12 +199,13 @@ impl<C: SansIo> Worker<C> {
             {
                 std::thread::sleep(rest);
             }
+            let left = more || self.network.has_more();
             self.wait(&mut events, more && !stopping);
             self.network.note(&events);
             let mut now = Instant::now();
-            pace.begin(now);
-            let is_due = self.network.patience.is_due(now);
-            if is_due {
+            pace.begin(now, left || !events.is_empty());
+            let checked = self.network.patience.comes_first(now);
+            if checked {
                 self.network.read_patient(&mut self.core, now);
             }
             self.network.read_udp(&mut self.core, now);
@@ -215,23 +216,32 @@ impl<C: SansIo> Worker<C> {
             more = self.take_messages(now, stopping);
             let media = self.core.has_media();
             pace.carries(media);
-            if !(is_due || media) && self.network.patience.is_near(now) {
+            if !(checked || media) && self.network.patience.is_near(now) {
                 self.network.read_patient(&mut self.core, now);
             }
-            let network = &mut self.network;
-            self.core
-                .turn(now, &mut |arena: &mut SendArena| network.flush(arena, now));
+            self.turn(now);
+            if media {
+                // It has left; the worker is awake, and its caches are warm.
+                now = Instant::now();
+                self.network.patience.carried(now);
+                if !checked && self.network.patience.is_near(now) {
+                    self.network.read_patient(&mut self.core, now);
+                    self.turn(now);
+                }
+            }
             self.give_events();
             self.give_mesh();
             if stopping {
                 return;
             }
-            let end = Instant::now();
-            pace.end(end);
-            if media {
-                self.network.patience.carried(end);
-            }
+            pace.end(Instant::now());
         }
+    }
+
+    fn turn(&mut self, now: Instant) {
+        let network = &mut self.network;
+        self.core
+            .turn(now, &mut |arena: &mut SendArena| network.flush(arena, now));
     }
 
     /// Reads the rest of a frame, which is there by now or comes in a moment; returns the

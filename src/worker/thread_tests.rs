@@ -333,6 +333,28 @@ fn what_may_wait_wakes_a_sleeping_worker_and_is_answered() {
 }
 
 #[test]
+fn media_does_not_wait_for_what_may_wait() {
+    const MEDIA: [u8; 2] = [0x80, 96];
+    const REPORT: [u8; 2] = [0x80, 201];
+    let mut echo = Echo::new(WorkerId(0));
+    echo.work = Duration::from_millis(200);
+    let (handle, _events) = start(echo, 8);
+    let socket = client(&handle);
+    socket.send(&MEDIA).expect("send");
+    std::thread::sleep(Duration::from_millis(50));
+    // In the first turn, which has no reason to look at the patient socket.
+    socket.send(&REPORT).expect("send");
+    socket.send(&MEDIA).expect("send");
+    let mut buffer = [0; 100];
+    for answer in [MEDIA, MEDIA, REPORT] {
+        let len = socket.recv(&mut buffer).expect("answer");
+        assert_eq!(buffer[..len], answer);
+    }
+    handle.stop();
+    handle.join();
+}
+
+#[test]
 fn a_sleeping_worker_wakes_for_a_command_and_for_its_deadline() {
     let echo = Echo::new(WorkerId(0));
     let fired = Arc::clone(&echo.fired);
