@@ -1,6 +1,6 @@
 //! Rooms and who is in them: a plain table without clocks, queues or locks.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use crate::units::{ParticipantId, RoomId, WorkerId};
 use room::{Participant, Publisher, Room, worker_of};
 
 mod room;
+mod space;
 #[cfg(test)]
 mod tests;
 
@@ -22,7 +23,7 @@ mod tests;
 pub struct RoomSettings {
     /// Rooms in total, empty ones that are still remembered included.
     pub max_rooms: usize,
-    /// Participants (publishing or awaited) of one room.
+    /// Participants of one room that publish; as many more may be awaited by viewers.
     pub max_participants: usize,
     /// Viewers of one room.
     pub max_viewers: usize,
@@ -222,73 +223,6 @@ impl Rooms {
         })
     }
 
-    /// The room of that name, made when it is new, with space for the newcomer.
-    fn room_for(
-        &mut self,
-        name: &str,
-        want: &Want<'_>,
-        may_create: bool,
-        now: Instant,
-    ) -> Result<RoomId, ControlError> {
-        let wanted = match want {
-            Want::Publish(identity) | Want::ViewParticipant(identity) => Some(*identity),
-            Want::ViewRoom => None,
-        };
-        if let Some(id) = self.names.get(name) {
-            let id = *id;
-            let Some(room) = self.rooms.get_mut(&id) else {
-                return Err(ControlError::Setup);
-            };
-            let new = wanted.is_some_and(|identity| !room.participants.contains_key(identity));
-            if new && room.participants.len() >= self.settings.max_participants {
-                room.participants.retain(|_, p| !p.vacant());
-                if room.participants.len() >= self.settings.max_participants {
-                    return Err(ControlError::Limit(format!(
-                        "the room has {} participants, which is the limit (limits.participants_per_room)",
-                        self.settings.max_participants
-                    )));
-                }
-            }
-            if !matches!(want, Want::Publish(_))
-                && *room.viewers.borrow() >= self.settings.max_viewers
-            {
-                return Err(ControlError::Limit(format!(
-                    "the room has {} viewers, which is the limit (limits.viewers_per_room)",
-                    self.settings.max_viewers
-                )));
-            }
-            return Ok(id);
-        }
-        if !may_create {
-            return Err(ControlError::NoSuchRoom);
-        }
-        if self.rooms.len() >= self.settings.max_rooms {
-            self.forget_all_vacant();
-            if self.rooms.len() >= self.settings.max_rooms {
-                return Err(ControlError::Limit(format!(
-                    "there are {} rooms, which is the limit (limits.rooms)",
-                    self.settings.max_rooms
-                )));
-            }
-        }
-        let id = RoomId(self.next_room);
-        self.next_room += 1;
-        let name: Arc<str> = name.into();
-        self.names.insert(name.clone(), id);
-        self.rooms.insert(
-            id,
-            Room {
-                name,
-                participants: HashMap::new(),
-                viewers: watch::Sender::new(0),
-                pending: 0,
-                members: BTreeMap::new(),
-                idle_since: Some(now),
-            },
-        );
-        Ok(id)
-    }
-
     /// Whom a viewer with this wish would see now.
     fn publisher_of(&self, name: &str, want: &Want<'_>) -> Option<Arc<Session>> {
         let room = self.rooms.get(self.names.get(name)?)?;
@@ -444,17 +378,6 @@ impl Rooms {
                 self.names.remove(&name);
             }
         }
-    }
-
-    fn forget_all_vacant(&mut self) {
-        let names = &mut self.names;
-        self.rooms.retain(|_, room| {
-            let keep = !room.vacant();
-            if !keep {
-                names.remove(&room.name);
-            }
-            keep
-        });
     }
 
     /// How many watch the room, and its changes.

@@ -14,7 +14,7 @@ use super::banner::Served;
 use super::error::RunError;
 use super::sockets::{self, Bound};
 use crate::config::{Announced, Config};
-use crate::control::{Control, ControlSettings, RoomSettings, SnapshotSet, WorkerLink, announce};
+use crate::control::{Control, ControlSettings, SnapshotSet, WorkerLink, announce};
 use crate::http::{App, HttpServer, MetricsText};
 use crate::peer::crypto::Crypto;
 use crate::peer::negotiate::AnswerContext;
@@ -60,7 +60,7 @@ impl Server {
         // The workers' senders are the only ones: when they end, so does the pump.
         drop(events);
 
-        let control = Control::new(links, control_settings(&config));
+        let control = Control::new(links, ControlSettings::from_config(&config));
         tokio::spawn(control.clone().run(event_queue));
         let text = metrics_text(&config, &metrics, &control);
         let app = App::new(Arc::clone(&config), control.clone(), text);
@@ -173,23 +173,6 @@ fn start_workers(
             Ok((handle, WorkerLink { id, sink, context }))
         })
         .collect()
-}
-
-fn control_settings(config: &Config) -> ControlSettings {
-    let limits = &config.limits;
-    let bound = |limit: crate::config::Limit| limit.get().map_or(usize::MAX, |n| n as usize);
-    ControlSettings {
-        max_sessions: bound(limits.sessions),
-        rooms: RoomSettings {
-            max_rooms: bound(limits.rooms),
-            max_participants: bound(limits.participants_per_room),
-            max_viewers: bound(limits.viewers_per_room),
-            empty_timeout: config.rooms.empty_timeout,
-            wait_for_publisher: config.whep.wait_for_publisher,
-            auto_create: config.rooms.auto_create,
-        },
-        ..ControlSettings::default()
-    }
 }
 
 /// What answers `GET /metrics`.

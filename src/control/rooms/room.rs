@@ -27,6 +27,11 @@ pub(super) struct Publisher {
 }
 
 impl Participant {
+    /// It publishes, or is about to.
+    pub fn publishes(&self) -> bool {
+        self.publisher.is_some() || self.pending > 0
+    }
+
     pub fn vacant(&self) -> bool {
         self.publisher.is_none() && self.watchers == 0 && self.pending == 0
     }

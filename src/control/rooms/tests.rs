@@ -54,18 +54,46 @@ fn the_limit_on_rooms_counts_only_rooms_in_use() {
 }
 
 #[test]
-fn the_limit_on_participants_counts_publishing_and_awaited_ones() {
+fn the_limit_on_participants_counts_those_who_publish() {
     let mut rooms = table(2);
     let now = Instant::now();
-    let a = rooms.join("r", Want::Publish("a"), true, now).unwrap().seat;
-    rooms
-        .join("r", Want::ViewParticipant("b"), true, now)
-        .unwrap();
-    assert!(rooms.join("r", Want::Publish("c"), true, now).is_err());
-    assert!(rooms.join("r", Want::Publish("b"), true, now).is_ok());
+    let mut publish = |identity| rooms.join("r", Want::Publish(identity), true, now);
+    let a = publish("a").unwrap().seat;
+    publish("b").unwrap();
+    assert!(matches!(publish("c"), Err(ControlError::Limit(_))));
+    // Taking over adds nobody.
+    assert!(publish("b").is_ok());
     assert!(rooms.join("r", Want::ViewRoom, true, now).is_ok());
     rooms.release(&a, now);
     assert!(rooms.join("r", Want::Publish("c"), true, now).is_ok());
+}
+
+#[test]
+fn viewers_who_wait_for_strangers_are_bounded_and_keep_no_publisher_out() {
+    let mut rooms = table(2);
+    let now = Instant::now();
+    let mut view = |identity| rooms.join("r", Want::ViewParticipant(identity), true, now);
+    let x = view("x").unwrap().seat;
+    view("y").unwrap();
+    assert!(matches!(view("z"), Err(ControlError::Limit(_))));
+    assert!(view("y").is_ok());
+    for identity in ["a", "b"] {
+        let joined = rooms.join("r", Want::Publish(identity), true, now);
+        assert!(joined.is_ok(), "{identity}");
+    }
+    // Who is awaited counts as soon as it comes.
+    assert!(rooms.join("r", Want::Publish("x"), true, now).is_err());
+    assert!(
+        rooms
+            .join("r", Want::ViewParticipant("a"), true, now)
+            .is_ok()
+    );
+    rooms.release(&x, now);
+    assert!(
+        rooms
+            .join("r", Want::ViewParticipant("z"), true, now)
+            .is_ok()
+    );
 }
 
 #[test]
