@@ -1,5 +1,5 @@
-//! DTLS and nothing else: what stands in for the protocol engine where a session has neither
-//! incoming media nor data channels, as most viewers.
+//! DTLS and nothing else: what stands in for the protocol engine where a session has no data
+//! channels, as most.
 //!
 //! The engine would be ten kilobytes of agents, streams and SRTP contexts that nobody asks
 //! anything. Its DTLS endpoint is the same; what the engine does around one is done here: it

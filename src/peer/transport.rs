@@ -248,7 +248,7 @@ impl Transport {
         Ok(())
     }
 
-    /// Starts the end: BYE and DTLS `close_notify` come out of the next
+    /// Starts the end: DTLS `close_notify` comes out of the next
     /// [`poll`](Self::poll).
     pub fn close(&mut self) -> Result<(), RtcError> {
         self.phase = Phase::Closing;

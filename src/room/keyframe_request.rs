@@ -22,6 +22,9 @@ const SLOWEST_RETRY: Duration = Duration::from_secs(4);
 /// Requests that may go unanswered before a publisher is taken to ignore them.
 const PATIENCE: u8 = 2;
 
+/// What could not be sent is tried again after this.
+const NO_WAY: Duration = Duration::from_millis(50);
+
 /// A keyframe this long after a request may still be the answer to it.
 const ANSWER: Duration = Duration::from_millis(1_500);
 
@@ -47,6 +50,8 @@ pub struct KeyframeRequester {
     retry: Option<Duration>,
     /// Requests since somebody began to want one.
     sent: u8,
+    /// One could not be sent: not before this.
+    held: Option<Instant>,
     reaction: Reaction,
 }
 
@@ -89,26 +94,36 @@ impl KeyframeRequester {
         self.wanted
     }
 
-    /// When [`poll`](Self::poll) wants to be called.
+    /// When [`is_due`](Self::is_due) wants to be asked.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         if !self.wanted {
             return None;
         }
-        Some(match self.last_sent {
+        let at = match self.last_sent {
             Some(sent) => sent + self.retry.unwrap_or(self.debounce()),
             None => now,
-        })
+        };
+        Some(self.held.map_or(at, |held| at.max(held)))
     }
 
     fn debounce(&self) -> Duration {
         (DEBOUNCE * (1 << self.doubled)).min(MOST_DEBOUNCE)
     }
 
-    /// True when a request is to be sent now.
-    pub fn poll(&mut self, now: Instant) -> bool {
-        if self.deadline(now).is_none_or(|at| at > now) {
-            return false;
-        }
+    /// True when a request is to be sent now; [`sent`](Self::sent) or
+    /// [`not_sent`](Self::not_sent) must follow.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.deadline(now).is_some_and(|at| at <= now)
+    }
+
+    /// There is no way to the publisher just now: it was asked nothing, so it ignores nothing.
+    pub fn not_sent(&mut self, now: Instant) {
+        self.held = Some(now + NO_WAY);
+    }
+
+    /// A request was sent.
+    pub fn sent(&mut self, now: Instant) {
+        self.held = None;
         if self.sent >= PATIENCE {
             self.reaction = Reaction::Ignores;
         }
@@ -128,13 +143,22 @@ impl KeyframeRequester {
             Some(retry) => (retry * 2).min(SLOWEST_RETRY),
             None => FIRST_RETRY,
         });
-        true
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl KeyframeRequester {
+        fn poll(&mut self, now: Instant) -> bool {
+            let is_due = self.is_due(now);
+            if is_due {
+                self.sent(now);
+            }
+            is_due
+        }
+    }
 
     fn at(start: Instant, millis: u64) -> Instant {
         start + Duration::from_millis(millis)
@@ -162,6 +186,25 @@ mod tests {
             .filter(|millis| requester.poll(at(start, *millis)))
             .collect();
         assert_eq!(sent, [0, 500, 1500, 3500, 7500, 11_500, 15_500, 19_500]);
+    }
+
+    #[test]
+    fn what_was_never_sent_is_not_ignored() {
+        let start = Instant::now();
+        let mut requester = KeyframeRequester::default();
+        requester.want();
+        let mut tries = 0;
+        for millis in 0..5000 {
+            let now = at(start, millis);
+            if requester.is_due(now) {
+                requester.not_sent(now);
+                tries += 1;
+            }
+        }
+        assert_eq!((tries, requester.reaction()), (100, Reaction::Unknown));
+        // As soon as there is a way, it is the first request.
+        let sent = (5000..7000).filter(|millis| requester.poll(at(start, *millis)));
+        assert_eq!(sent.collect::<Vec<_>>(), [5000, 5500, 6500]);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::peer::ingress::{Sealed, Unroutable};
 use crate::peer::rtcp::{self, NtpTime};
 use crate::peer::srtp::SrtpError;
 use crate::peer::transport::{Transport, close_reason};
+use crate::room::SenderClock;
 use crate::telemetry::DropReason;
 
 /// STUN 487 Role Conflict (RFC 8445 §7.3.1.1).
@@ -37,7 +38,6 @@ struct Heard {
 fn rejected(error: SrtpError) -> DropReason {
     match error {
         SrtpError::TooShort | SrtpError::Malformed => DropReason::MalformedRtp,
-        SrtpError::TooManySources => DropReason::UnknownSsrc,
         _ => DropReason::MediaRejected,
     }
 }
@@ -271,11 +271,14 @@ impl Core {
         };
         *heard = now;
         let wall = self.config.clock.unix(now);
-        let mut clocks = SmallVec::<[_; 2]>::new();
+        let mut clocks = SmallVec::<[(u32, u8, SenderClock); 2]>::new();
         for packet in rtcp::packets(packet.get(..length).unwrap_or_default()) {
             match packet {
                 Ok(rtcp::Packet::SenderReport(report)) => {
-                    clocks.extend(publisher.ingress.sender_report(now, wall, &report));
+                    let clock = publisher.ingress.sender_report(now, wall, &report);
+                    // Of several reports on a stream the last one counts.
+                    clocks.retain(|c| clock.is_none_or(|new| (c.0, c.1) != (new.0, new.1)));
+                    clocks.extend(clock);
                 }
                 Ok(rtcp::Packet::Xr(xr)) => {
                     let ours = sealed.feedback.ssrc();

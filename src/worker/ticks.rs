@@ -162,22 +162,29 @@ impl Core {
             let track = self.tracks.get_mut(index as usize)?;
             let (source, key) = (track.source, track.key);
             let encoding = track.encodings.get_mut(at)?;
-            if encoding.keyframes.poll(now) {
-                let at = u8::try_from(at).unwrap_or(u8::MAX);
-                match source {
-                    Source::None => {}
-                    Source::Local { session } => {
-                        encoding.health.asked(now);
-                        self.ask_publisher(session, index, at);
-                    }
+            if encoding.keyframes.is_due(now) {
+                let number = u8::try_from(at).unwrap_or(u8::MAX);
+                let sent = match source {
+                    Source::None => true, // who comes next begins anew
+                    Source::Local { session } => self.ask_publisher(now, session, index, number),
                     Source::Remote { worker } => {
-                        let encoding = at;
                         let message = MeshMessage::Keyframe {
                             track: key,
-                            encoding,
+                            encoding: number,
                         };
                         self.outputs.mesh.push((worker, message));
+                        true
                     }
+                };
+                let track = self.tracks.get_mut(index as usize)?;
+                let encoding = track.encodings.get_mut(at)?;
+                if sent {
+                    encoding.keyframes.sent(now);
+                } else {
+                    encoding.keyframes.not_sent(now);
+                }
+                if sent && matches!(source, Source::Local { .. }) {
+                    encoding.health.asked(now);
                 }
             }
             let encoding = self.tracks.get(index as usize)?.encodings.get(at)?;
@@ -189,23 +196,25 @@ impl Core {
         next
     }
 
-    fn ask_publisher(&mut self, slot: u32, track: u32, encoding: u8) {
-        let Some(Session {
-            media: Media::Publisher(publisher),
-            transport,
-            ..
-        }) = self.sessions.get_mut(slot)
-        else {
-            return;
-        };
-        let (Some(sealed), Some(path)) = (&mut publisher.sealed, transport.ice.path()) else {
-            return;
-        };
-        let (feedback, arena) = (&mut sealed.feedback, &mut self.outputs.arena);
-        let ingress = &mut publisher.ingress;
-        if ingress.request_keyframe(feedback, arena, path, track, encoding) {
-            self.totals.keyframe_requests_out += 1;
-        }
+    /// Asks a publisher for a keyframe; false when there was no way to.
+    fn ask_publisher(&mut self, now: Instant, slot: u32, track: u32, encoding: u8) -> bool {
+        let mut sent = false;
+        self.guarded(now, slot, |core| {
+            if let Some(Session {
+                media: Media::Publisher(publisher),
+                transport,
+                ..
+            }) = core.sessions.get_mut(slot)
+                && let (Some(sealed), Some(path)) = (&mut publisher.sealed, transport.ice.path())
+            {
+                let (feedback, arena) = (&mut sealed.feedback, &mut core.outputs.arena);
+                let ingress = &mut publisher.ingress;
+                sent = ingress.request_keyframe(feedback, arena, path, track, encoding);
+            }
+            Ok(())
+        });
+        self.totals.keyframe_requests_out += u64::from(sent);
+        sent
     }
 
     /// Ends a second of measuring.

@@ -194,7 +194,8 @@ fn lose_one(world: &mut World, publisher: ClientId) {
     world.up[publisher.0].conditions.loss = 0.0;
 }
 
-/// However many packets came since: the repair is taken, and sent on.
+/// More packets came since than the simulated viewers' own windows hold: the repair is taken, and
+/// sent on.
 #[test]
 fn a_repair_that_is_many_packets_late_still_reaches_viewers() {
     let name = "a_repair_that_is_many_packets_late_still_reaches_viewers";

@@ -13,6 +13,9 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// A packet that comes so late is still told of.
 const LATE: u64 = 500;
 
+/// After so many in a row that were too late, the publisher's numbers have begun anew.
+const ANEW: u8 = 50;
+
 /// Packets told of at a time; more than arrive in an interval at 40 Mb/s.
 const MOST: usize = 512;
 
@@ -26,6 +29,8 @@ pub(super) struct TransportArrivals {
     count: u8,
     told: Option<Instant>,
     due: Option<Instant>,
+    /// Numbers in a row that were too late.
+    late: u8,
     /// Of the newest packet; feedback names one.
     ssrc: u32,
 }
@@ -44,8 +49,14 @@ impl TransportArrivals {
         };
         let base = *self.base.get_or_insert(seq);
         if seq + LATE < base {
+            self.late += 1;
+            if self.late >= ANEW {
+                self.arrivals.clear();
+                (self.base, self.late) = (None, 0);
+            }
             return;
         }
+        self.late = 0;
         let arrival = Arrival { seq, micros };
         if newest.is_none_or(|newest| seq > newest) {
             self.arrivals.push_back(arrival);
@@ -90,7 +101,7 @@ impl TransportArrivals {
         let (Some(first), Some(last)) = (fresh.first(), arrivals.last().map(|a| a.seq)) else {
             return Ok(false);
         };
-        // A hole of that size is no loss but a restart.
+        // A hole ahead of it that is larger is no loss but a restart.
         let base = base.max(first.seq.saturating_sub(LATE));
         let told = writer.twcc(sender_ssrc, self.ssrc, self.count, base, fresh)?;
         let Some(newest) = told.checked_sub(1).and_then(|at| fresh.get(at)) else {
@@ -250,5 +261,22 @@ mod tests {
         assert!(bench.poll(300));
         assert_eq!(bench.told.len(), LATE as usize + 1);
         assert!(bench.arrivals.arrivals.len() <= 2 * MOST);
+    }
+
+    #[test]
+    fn numbers_that_begin_anew_are_told_again() {
+        let mut bench = Bench::new();
+        bench.arrive(0, 20_000);
+        assert!(bench.poll(0));
+        bench.told.clear();
+        for seq in 0..u16::from(ANEW) + 10 {
+            bench.arrive(10, seq);
+        }
+        assert!(bench.poll(100));
+        let told: Vec<u16> = bench.told.iter().map(|t| t.0).collect();
+        assert_eq!(
+            told,
+            (ANEW.into()..u16::from(ANEW) + 10).collect::<Vec<_>>()
+        );
     }
 }

@@ -52,6 +52,9 @@ const FIRST_REPORT: Duration = Duration::from_millis(200);
 /// What there was no room for is tried again after this.
 const AGAIN: Duration = Duration::from_millis(5);
 
+/// Browsers probe the path with padding under this SSRC before there is media.
+const PROBE: u32 = 0;
+
 /// Why a packet that was opened goes nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unroutable {
@@ -138,14 +141,21 @@ impl Ingress {
         opened: OpenedRtp,
     ) -> Result<Option<Routed>, Unroutable> {
         let (header, found) = header::read(packet, &self.ids).ok_or(Unroutable::Malformed)?;
-        let payload = header.payload(packet).ok_or(Unroutable::Malformed)?;
         if let (Some(arrivals), Some(seq)) = (&mut self.arrivals, found.transport_sequence) {
             let micros = u64::try_from(micros).unwrap_or(0);
             arrivals.arrived(now, micros, seq, header.ssrc);
         }
+        let payload = header.payload(packet).ok_or(Unroutable::Malformed)?;
+        if header.ssrc == PROBE {
+            return Ok(None);
+        }
         let meaning = self.streams.meaning(header.payload_type);
         let meaning = meaning.ok_or(Unroutable::PayloadType)?;
-        let owner = match self.streams.owner(now, header.ssrc, meaning, &found) {
+        let is_empty = payload.is_empty();
+        let owner = self
+            .streams
+            .owner(now, header.ssrc, meaning, &found, is_empty);
+        let owner = match owner {
             Owner::Stream(owner) => owner,
             Owner::Nobody => return Ok(None),
             Owner::Unknown => return Err(Unroutable::Ssrc),
@@ -154,35 +164,36 @@ impl Ingress {
         let stream = all.get_mut(owner.stream).ok_or(Unroutable::Ssrc)?;
         let section = sections.get_mut(usize::from(stream.section));
         let section = section.ok_or(Unroutable::Ssrc)?;
-        let (seq, payload) = if owner.is_repair {
-            // RFC 4588 §4: the original number goes ahead; padding has none.
-            let Some((&original, payload)) = payload.split_first_chunk::<2>() else {
-                return Ok(None);
-            };
-            let Some(seq) = stream.reception.extend(u16::from_be_bytes(original)) else {
-                return Ok(None);
-            };
-            (seq, payload)
-        } else {
-            (opened.index, payload)
-        };
+        // RFC 4588 §4: the original number goes ahead of what is repaired; padding has none.
+        let original = payload.split_first_chunk::<2>();
+        if owner.is_repair && original.is_none() {
+            return Ok(None);
+        }
         let is_rtx = meaning.use_as == Use::Rtx;
         if meaning.section != stream.section || is_rtx != owner.is_repair {
             return Err(Unroutable::PayloadType);
         }
+        let (seq, payload) = match original.filter(|_| is_rtx) {
+            Some((number, payload)) => {
+                let seq = stream.reception.extend(u16::from_be_bytes(*number));
+                let Some(seq) = seq else { return Ok(None) };
+                (seq, payload)
+            }
+            None => (opened.index, payload),
+        };
         let codec = section.codecs.get(usize::from(meaning.format));
         let codec = *codec.ok_or(Unroutable::PayloadType)?;
-        let highest = stream.reception.highest();
-        if !stream.reception.accept(seq) {
+        let reception = &mut stream.reception;
+        let highest = reception.highest();
+        let is_new = if owner.is_repair {
+            reception.accept(seq)
+        } else {
+            reception.count(now, seq, header.timestamp, codec.clock_rate())
+        };
+        if !is_new {
             return Ok(None);
         }
         stream.heard = Some(now);
-        if !owner.is_repair {
-            let clock_rate = codec.clock_rate();
-            stream
-                .reception
-                .count(now, seq, header.timestamp, clock_rate);
-        }
         self.next_report.get_or_insert(now + FIRST_REPORT);
         if let Some(maximum) = self.maximum.as_mut().filter(|_| section.rated) {
             let next = highest.map_or(seq, |highest| highest + 1);

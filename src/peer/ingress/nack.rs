@@ -7,6 +7,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::reception::REPAIRABLE;
+
 /// Wait this long before the first request: the packet may just be late.
 const REORDER_WAIT: Duration = Duration::from_millis(8);
 
@@ -93,7 +95,15 @@ impl NackTracker {
             asked: None,
             tries: 0,
         }));
-        false
+        let before = self.missing.len();
+        while self
+            .missing
+            .front()
+            .is_some_and(|m| m.seq + REPAIRABLE <= seq)
+        {
+            self.missing.pop_front();
+        }
+        self.missing.len() < before
     }
 
     fn repaired(&mut self, now: Instant, seq: u64) {
@@ -127,7 +137,8 @@ impl NackTracker {
 
     /// When [`due`](Self::due) wants to be called.
     pub fn deadline(&self) -> Option<Instant> {
-        self.missing.iter().map(|m| m.due).min()
+        let all = self.missing.iter();
+        all.map(|m| m.due.min(m.since + TOO_OLD)).min()
     }
 
     /// The numbers to ask for now, in rising order, into `out`. True when some were given up:
@@ -306,14 +317,28 @@ mod tests {
             let mut tracker = NackTracker::new(None, asks);
             tracker.arrived(start, 1);
             tracker.arrived(start, 3);
+            // Looked at only when it wants to be.
             let mut told = Vec::new();
-            for millis in 0..3000 {
-                if tracker.due(at(start, millis), &mut out) {
-                    told.push(millis);
+            while let Some(now) = tracker.deadline() {
+                if tracker.due(now, &mut out) {
+                    told.push(now.duration_since(start).as_millis());
                 }
                 assert!(asks || out.is_empty());
             }
             assert_eq!(told, [lost_after]);
         }
+    }
+
+    #[test]
+    fn what_no_repair_can_fill_any_more_is_lost() {
+        let start = Instant::now();
+        let mut tracker = NackTracker::new(None, true);
+        tracker.arrived(start, 0);
+        for seq in 2..=REPAIRABLE {
+            assert!(!tracker.arrived(start, seq), "{seq}");
+        }
+        assert!(tracker.arrived(start, REPAIRABLE + 1), "it is told once");
+        assert!(!tracker.arrived(start, REPAIRABLE + 2));
+        assert_eq!(tracker.deadline(), None);
     }
 }

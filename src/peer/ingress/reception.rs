@@ -4,10 +4,15 @@
 use std::time::{Duration, Instant};
 
 use crate::peer::rtcp::{NtpTime, ReportBlock};
-use crate::peer::srtp::ReplayWindow;
+use crate::peer::srtp::RtpWindow;
 
-/// Numbers that a repair may still fill: those that SRTP lets pass.
-type Window = ReplayWindow<17>;
+/// Numbers behind the newest that a repair may still fill: as many as SRTP lets a plain resend be
+/// late.
+pub(super) const REPAIRABLE: u64 = RtpWindow::SPAN;
+
+/// A repair is of what was sent before it, so the newest packet that came can't be further behind
+/// than this, the rest being late or lost. What is, was meant for another SSRC.
+const AHEAD: u64 = 256;
 
 /// Half of what 16 bits count.
 const HALF: u64 = 1 << 15;
@@ -15,7 +20,7 @@ const HALF: u64 = 1 << 15;
 /// See the module's description.
 #[derive(Debug, Default)]
 pub(super) struct Reception {
-    window: Window,
+    window: RtpWindow,
     /// The first number, and the packets that came since; repairs by RTX do not count.
     first: Option<u64>,
     received: u64,
@@ -37,13 +42,13 @@ impl Reception {
         self.window.highest()
     }
 
-    /// The full number of a packet whose lower 16 bits an RTX packet has told; `None` before
-    /// anything came that it could be near to.
+    /// The full number of a packet whose lower 16 bits an RTX packet has told; `None` when
+    /// nothing came that it could be near to.
     pub(super) fn extend(&self, seq: u16) -> Option<u64> {
         let highest = self.highest()?;
         let ahead = u64::from(seq.wrapping_sub(highest as u16));
         if ahead < HALF {
-            Some(highest + ahead)
+            (ahead <= AHEAD).then_some(highest + ahead)
         } else {
             (highest + ahead).checked_sub(1 << 16)
         }
@@ -58,11 +63,25 @@ impl Reception {
         is_new
     }
 
-    /// Counts a packet that came by itself, with its timestamp in units of `clock_rate` hertz.
-    pub(super) fn count(&mut self, now: Instant, seq: u64, timestamp: u32, clock_rate: u32) {
+    /// Takes a packet that came by itself, with its timestamp in units of `clock_rate` hertz. False
+    /// as with [`accept`](Self::accept).
+    pub(super) fn count(
+        &mut self,
+        now: Instant,
+        seq: u64,
+        timestamp: u32,
+        clock_rate: u32,
+    ) -> bool {
+        let is_late = self.highest().is_some_and(|highest| seq < highest);
+        if !self.accept(seq) {
+            return false;
+        }
         self.received += 1;
         // A packet that is older than the first was sent before we listened.
         self.first = Some(self.first.map_or(seq, |first| first.min(seq)));
+        if is_late {
+            return true; // sent again, perhaps, which is no jitter
+        }
         let start = *self.start.get_or_insert(now);
         let since = now.saturating_duration_since(start).as_micros() as u64;
         let arrival = (since * u64::from(clock_rate) / 1_000_000) as u32;
@@ -74,6 +93,7 @@ impl Reception {
                 self.jitter = self.jitter + step - ((self.jitter + 8) >> 4);
             }
         }
+        true
     }
 
     /// Notes a sender report.
@@ -120,9 +140,7 @@ mod tests {
     /// Takes packets, 20 ms apart on both clocks.
     fn take(reception: &mut Reception, start: Instant, seqs: impl IntoIterator<Item = u64>) {
         for seq in seqs {
-            if reception.accept(seq) {
-                reception.count(at(start, seq * 20), seq, seq as u32 * 1800, CLOCK);
-            }
+            reception.count(at(start, seq * 20), seq, seq as u32 * 1800, CLOCK);
         }
     }
 
@@ -170,14 +188,15 @@ mod tests {
         // Each second packet is 2 ms late: the way changes by 180 units each time.
         for seq in 0..2000u64 {
             let now = at(start, seq * 20 + 2 * (seq % 2));
-            reception.accept(seq);
             reception.count(now, seq, (seq * 1800) as u32, CLOCK);
         }
         let jitter = reception.report(start, 1).unwrap().jitter;
         assert!((178..=182).contains(&jitter), "{jitter}");
         // The timestamp begins anew: no jitter of hours.
-        reception.accept(2000);
         reception.count(at(start, 40_000), 2000, 4_000_000_000, CLOCK);
+        // Nor is what comes a second late because it was sent again.
+        reception.count(at(start, 40_040), 2002, 4_000_003_600, CLOCK);
+        reception.count(at(start, 41_000), 2001, 4_000_001_800, CLOCK);
         let jitter = reception.report(start, 1).unwrap().jitter;
         assert!(jitter <= 182, "{jitter}");
     }
@@ -189,6 +208,7 @@ mod tests {
         reception.accept(65_530);
         assert_eq!(reception.extend(65_000), Some(65_000));
         assert_eq!(reception.extend(3), Some(65_539));
+        assert_eq!(reception.extend(20_000), None, "that was never sent");
         reception.accept(65_540);
         assert_eq!(reception.extend(65_530), Some(65_530));
         let mut young = Reception::default();

@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
+
 use super::nack::NackTracker;
 use super::numbering::Numbering;
 use super::reception::Reception;
@@ -17,8 +19,9 @@ use crate::units::MediaKind;
 /// that never came or has been silent for this long.
 const SILENT: Duration = Duration::from_secs(1);
 
-/// Browsers probe the path with padding under this SSRC before there is media.
-const PROBE: u32 = 0;
+/// Former SSRCs that are remembered: browsers stop naming an SSRC once it was reported on, also
+/// when it returns.
+const FORMER: usize = 8;
 
 /// A publisher's section.
 #[derive(Debug)]
@@ -84,7 +87,7 @@ pub(super) struct Found {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {
     Stream(Found),
-    /// It carries nothing that anybody needs: a probe, a repair of what never came, a stray
+    /// It carries nothing that anybody needs: padding, a repair of what never came, a stray
     /// packet of a former SSRC.
     Nobody,
     /// It belongs to no section.
@@ -100,6 +103,8 @@ pub(super) struct Streams {
     payload_types: Box<[Option<PayloadType>; 128]>,
     /// Where the last packet was found.
     last: Option<Found>,
+    /// SSRCs that others took the place of, with section and encoding, the newest last.
+    former: SmallVec<[(u32, u8, u8); 1]>,
     /// The round trip as the handshake told it.
     round_trip: Option<Duration>,
 }
@@ -112,6 +117,7 @@ impl Streams {
             all: Vec::new(),
             payload_types: Box::new([None; 128]),
             last: None,
+            former: SmallVec::new(),
             round_trip: None,
         };
         for (index, (section, &track)) in (0u8..).zip(sections.iter().zip(tracks)) {
@@ -193,20 +199,21 @@ impl Streams {
         entry.copied().flatten()
     }
 
-    /// Whose a packet with this SSRC, meaning and names is.
+    /// Whose a packet with this SSRC, meaning and names is; one without payload binds nothing.
     pub(super) fn owner(
         &mut self,
         now: Instant,
         ssrc: u32,
         meaning: PayloadType,
         names: &Elements<'_>,
+        is_empty: bool,
     ) -> Owner {
         if let Some(found) = self.find(ssrc) {
             self.last = Some(found);
             return Owner::Stream(found);
         }
-        if ssrc == PROBE {
-            return Owner::Nobody;
+        if is_empty {
+            return Owner::Nobody; // padding may come with any payload type
         }
         self.bind(now, ssrc, meaning, names)
     }
@@ -227,10 +234,12 @@ impl Streams {
         })
     }
 
-    /// The place of an encoding's stream.
+    /// The place of an encoding's stream; of several that were announced, the one that is
+    /// in use.
     pub(super) fn place(&self, section: u8, encoding: u8) -> Option<usize> {
-        let mut all = self.all.iter();
-        all.position(|s| (s.section, s.encoding) == (section, encoding))
+        let of = |s: &Stream| (s.section, s.encoding) == (section, encoding);
+        let all = self.all.iter().enumerate().rev().filter(|(_, s)| of(s));
+        all.max_by_key(|(_, s)| s.heard).map(|(at, _)| at)
     }
 
     /// An SSRC that is new. Its packets name their section and encoding, or their payload
@@ -253,8 +262,12 @@ impl Streams {
             [] => names.repaired_rid,
             rid => rid,
         };
-        let is_named = !names.mid.is_empty() || !of.rids.is_empty();
-        let encoding = if of.rids.is_empty() {
+        let mut former = self.former.iter();
+        let former = former.find(|f| (f.0, f.1) == (ssrc, meaning.section));
+        let is_named = !names.mid.is_empty() || !of.rids.is_empty() || former.is_some();
+        let encoding = if let Some((_, _, encoding)) = former.filter(|_| rid.is_empty()) {
+            Some(usize::from(*encoding))
+        } else if of.rids.is_empty() {
             // Some clients send a rid that they never announced.
             (!of.grouped).then_some(0)
         } else {
@@ -290,10 +303,16 @@ impl Streams {
             return Owner::Unknown;
         }
         // A stream that changed its SSRC takes the place of its former one.
-        let rtx = present.and_then(|s| s.rtx);
+        let (rtx, replaced) = present.map_or((None, None), |s| (s.rtx, Some(s.ssrc)));
         if let Some(at) = at {
             self.all.remove(at);
         }
+        self.former.retain(|f| f.0 != ssrc);
+        if self.former.len() >= FORMER {
+            self.former.remove(0);
+        }
+        let replaced = replaced.map(|former| (former, meaning.section, encoding));
+        self.former.extend(replaced);
         self.open(meaning.section, encoding, ssrc, rtx);
         let found = Found {
             stream: self.all.len() - 1,

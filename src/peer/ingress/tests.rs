@@ -315,6 +315,80 @@ fn a_repair_counts_once_and_padding_not_at_all() {
 }
 
 #[test]
+fn a_repair_that_was_meant_for_a_former_ssrc_leaves_the_new_one_alone() {
+    let mut sections = sections();
+    sections[0].ssrcs = vec![SignalledSsrc {
+        ssrc: 1,
+        rtx: Some(2),
+    }];
+    let mut bench = Bench::new(&sections);
+    bench.sent(&media(1, VP8, 20_099)).unwrap();
+    let changed = |seq| media(3, VP8, seq).named(&[(MID, "0")]);
+    bench.sent(&changed(100)).unwrap();
+    assert_eq!(bench.sent(&repair(2, 7, &media(1, VP8, 20_098))), None);
+    assert!(bench.sent(&changed(101)).is_some());
+}
+
+#[test]
+fn an_ssrc_that_returns_without_names_is_known() {
+    let mut sections = sections();
+    sections[0].rids = vec!["lo".into(), "hi".into()];
+    let mut bench = Bench::new(&sections);
+    let names = [(MID, "0"), (RID, "hi")];
+    bench.sent(&media(1, VP8, 100).named(&names)).unwrap();
+    bench.sent(&media(2, VP8, 500).named(&names)).unwrap();
+    assert_eq!(bench.sent(&media(1, VP8, 101)), None, "a stray");
+    bench.wait(1100);
+    let (_, encoding, ..) = bench.sent(&media(1, VP8, 102)).unwrap();
+    assert_eq!(encoding, 1);
+    let routed = bench.send(&media(3, VP8, 1));
+    assert_eq!(routed.unwrap_err(), Unroutable::Ssrc);
+}
+
+#[test]
+fn of_several_announced_ssrcs_the_one_in_use_is_asked() {
+    let mut sections = sections();
+    sections[0].ssrcs = [1, 2]
+        .map(|ssrc| SignalledSsrc { ssrc, rtx: None })
+        .to_vec();
+    let mut bench = Bench::new(&sections);
+    bench.sent(&media(2, VP8, 10)).unwrap();
+    let (arena, sender) = (&mut bench.arena, &mut bench.sealed.feedback);
+    let ingress = &mut bench.ingress;
+    assert!(ingress.request_keyframe(sender, arena, path(), VIDEO_TRACK, 0));
+    let asked = of::<PictureLossIndication>(&bench.read());
+    assert_eq!(asked[0].media_ssrc, 2);
+    // Its repairs, too, whose SSRC nobody announced.
+    let lost = media(2, VP8, 11);
+    let late = repair(7, 1, &lost).named(&[(MID, "0")]);
+    assert_eq!(bench.sent(&late).unwrap().2, 11);
+}
+
+#[test]
+fn what_is_of_no_use_still_tells_congestion_control_that_it_came() {
+    let mut bench = Bench::new(&sections());
+    let mut probe = Sent {
+        payload: Vec::new(),
+        padding: 100,
+        transport: Some(5),
+        ..media(0, 100, 1)
+    };
+    assert_eq!(bench.sent(&probe), None, "whatever its payload type");
+    (probe.ssrc, probe.transport) = (9, Some(6));
+    assert_eq!(bench.send(&probe).unwrap_err(), Unroutable::PayloadType);
+    (probe.pt, probe.transport) = (VP8, Some(7));
+    probe.names = vec![(MID, "0")];
+    assert_eq!(bench.sent(&probe), None);
+    assert!(
+        bench.ingress.streams.all.is_empty(),
+        "padding binds nothing"
+    );
+    let arrivals = of::<TransportLayerCc>(&bench.told());
+    assert_eq!(arrivals[0].base_sequence_number, 5);
+    assert_eq!(arrivals[0].recv_deltas.len(), 3);
+}
+
+#[test]
 fn an_ssrc_that_changes_takes_its_place_if_it_is_named_or_the_former_is_silent() {
     let mut sections = sections();
     sections[0].ssrcs = vec![SignalledSsrc { ssrc: 1, rtx: None }];

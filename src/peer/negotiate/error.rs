@@ -89,21 +89,6 @@ pub enum NegotiateError {
         /// How many are allowed.
         limit: usize,
     },
-    /// Two rids of a section, or two mids, that the protocol engine takes for one.
-    #[error(
-        "{place}: the {what} {} and {} look the same to this server, which reads the first {kept} characters of one, and - as _; choose shorter ones",
-        .names[0], .names[1]
-    )]
-    NamesCollide {
-        /// `session` or the section's mid or index.
-        place: String,
-        /// `rids` or `mids`.
-        what: &'static str,
-        /// The two.
-        names: [String; 2],
-        /// How many characters of a name are read.
-        kept: usize,
-    },
     /// A section has no codec that this server forwards.
     #[error(
         "the {kind} section has no codec in common: it offers {}, the server takes {supported}; enable one of these",
@@ -160,7 +145,6 @@ impl NegotiateError {
             | Self::WrongDirection { .. }
             | Self::TwoTracksOfKind { .. }
             | Self::TooManyLayers { .. }
-            | Self::NamesCollide { .. }
             | Self::NoCommonCodec { .. }
             | Self::UnsupportedProtocol { .. }
             | Self::NotBundled { .. }

@@ -1,7 +1,5 @@
 //! Reading an offer: which sections are accepted, and with what.
 
-use str0m::media::Mid;
-
 use crate::codec::Codec;
 use crate::units::MediaKind;
 
@@ -314,22 +312,16 @@ impl Reader<'_> {
             MediaKind::Video if layers.is_empty() => ssrcs::simulcast(section, &ssrcs),
             _ => Vec::new(),
         };
-        // The engine keeps less of a mid than it can be; see `setup`.
         let mid = section.label();
-        let collides = |m: &&MediaSection| Mid::from(m.mid.as_str()) == Mid::from(mid.as_str());
-        if self.direction == Direction::Publish
-            && let Some(other) = self.media.iter().find(collides)
-        {
-            return Err(NegotiateError::NamesCollide {
-                place: "session".to_owned(),
-                what: "mids",
-                names: [other.mid.clone(), mid],
-                kept: size_of::<Mid>(),
+        if self.direction == Direction::Publish && self.media.iter().any(|m| m.mid == mid) {
+            return Err(NegotiateError::BadAttribute {
+                place: mid,
+                why: "a=mid is that of another section too (RFC 9143 §5)".to_owned(),
             });
         }
         let at = self.media.len();
         self.media.push(MediaSection {
-            mid: section.label(),
+            mid,
             index: section.index,
             kind,
             codecs: found.codecs,

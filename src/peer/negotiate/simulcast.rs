@@ -1,7 +1,5 @@
 //! Simulcast (RFC 8853) with restriction identifiers (RFC 8851).
 
-use str0m::media::Rid;
-
 use super::error::NegotiateError;
 use super::syntax::Section;
 
@@ -82,16 +80,6 @@ pub(super) fn read(
                 place: section.label(),
                 why: "a=simulcast names a rid that is not made of letters, digits, - and _"
                     .to_owned(),
-            });
-        }
-        // The engine keeps less of a rid than it can be; see `setup`.
-        let read = Rid::from(rid);
-        if let Some(other) = layers.iter().find(|l| Rid::from(l.rid.as_str()) == read) {
-            return Err(NegotiateError::NamesCollide {
-                place: section.label(),
-                what: "rids",
-                names: [other.rid.clone(), rid.to_owned()],
-                kept: size_of::<Rid>(),
             });
         }
         let Some((types, restrictions)) = restrictions(section, rid, payload_types) else {

@@ -20,8 +20,8 @@ mod measure_tests;
 mod tests;
 
 pub use crate::peer::crypto::{Keying, MasterKey, SrtpProfile};
+pub(crate) use receiver::RtpWindow;
 pub use receiver::{MAX_SOURCES, OpenedRtp, SrtpReceiver};
-pub(crate) use replay::ReplayWindow;
 pub use sender::SrtpSender;
 
 /// The most bytes that sealing adds to an RTP packet, whatever the profile.
@@ -63,9 +63,6 @@ pub enum SrtpError {
     /// SRTCP without the E flag: WebRTC always encrypts (RFC 8827 §6.5).
     #[error("not encrypted")]
     Clear,
-    /// More SSRCs than a peer may use.
-    #[error("too many sources")]
-    TooManySources,
     /// The cryptographic library failed.
     #[error("the cryptographic library failed")]
     Library,

@@ -10,11 +10,12 @@ use super::replay::ReplayWindow;
 use super::{Keying, MasterKey, RTCP_CLEAR_LEN, RTP_HEADER_LEN, SrtpError, be16, be32};
 
 /// SSRCs whose indices are tracked, for RTP and RTCP each. A browser uses a few;
-/// only authentic packets add one.
+/// only authentic packets add one, in place of the one that was silent for longest.
 pub const MAX_SOURCES: usize = 64;
 
-/// 1024 packets of reordering, as libwebrtc allows.
-type RtpWindow = ReplayWindow<17>;
+/// 4096 packets: a repair may come more than a second after what it repairs, and libwebrtc's
+/// 1024 are half a second at 20 Mb/s.
+pub(crate) type RtpWindow = ReplayWindow<65>;
 
 /// 128 packets (RFC 3711 §3.3.2 asks for 64 at least).
 type RtcpWindow = ReplayWindow<3>;
@@ -39,9 +40,9 @@ pub struct OpenedRtp {
 pub struct SrtpReceiver {
     rtp: Cipher,
     rtcp: Cipher,
-    rtp_sources: Sources<[(u32, RtpWindow); 0]>,
+    rtp_sources: Sources<[Source<RtpWindow>; 0]>,
     /// A viewer reports under one SSRC: its window lies here.
-    rtcp_sources: Sources<[(u32, RtcpWindow); 1]>,
+    rtcp_sources: Sources<[Source<RtcpWindow>; 1]>,
 }
 
 impl SrtpReceiver {
@@ -95,7 +96,7 @@ impl SrtpReceiver {
             .get(ssrc)
             .map_or(Ok(()), |window| window.check(index))?;
         let len = self.rtcp.open_rtcp(buf, PacketId { ssrc, index })?;
-        self.rtcp_sources.get_or_insert(ssrc)?.accept(index);
+        self.rtcp_sources.heard(ssrc).accept(index);
         Ok(len)
     }
 
@@ -121,7 +122,7 @@ impl SrtpReceiver {
         let len = self
             .rtp
             .open_rtp(buf, header_len, PacketId { ssrc, index })?;
-        self.rtp_sources.get_or_insert(ssrc)?.accept(index);
+        self.rtp_sources.heard(ssrc).accept(index);
         Ok(OpenedRtp {
             len,
             header_len,
@@ -163,11 +164,20 @@ fn rtp_header_len(packet: &[u8]) -> Result<usize, SrtpError> {
     Ok(len)
 }
 
+/// What is known of an SSRC.
+struct Source<W> {
+    ssrc: u32,
+    window: W,
+    /// Its last packet's number among those of the session.
+    heard: u64,
+}
+
 /// State per SSRC, bounded. The source used last is found at once; a session
 /// has few, so a scan finds the others.
 struct Sources<A: Array> {
     entries: SmallVec<A>,
     last: usize,
+    packets: u64,
 }
 
 impl<A: Array> fmt::Debug for Sources<A> {
@@ -181,34 +191,46 @@ impl<A: Array> Default for Sources<A> {
         Self {
             entries: SmallVec::new(),
             last: 0,
+            packets: 0,
         }
     }
 }
 
-impl<W: Default, A: Array<Item = (u32, W)>> Sources<A> {
+impl<W: Default, A: Array<Item = Source<W>>> Sources<A> {
     fn find(&mut self, ssrc: u32) -> Option<usize> {
-        if self.entries.get(self.last).is_none_or(|e| e.0 != ssrc) {
-            self.last = self.entries.iter().position(|e| e.0 == ssrc)?;
+        if self.entries.get(self.last).is_none_or(|e| e.ssrc != ssrc) {
+            self.last = self.entries.iter().position(|e| e.ssrc == ssrc)?;
         }
         Some(self.last)
     }
 
     fn get(&mut self, ssrc: u32) -> Option<&W> {
         let at = self.find(ssrc)?;
-        self.entries.get(at).map(|e| &e.1)
+        self.entries.get(at).map(|e| &e.window)
     }
 
-    fn get_or_insert(&mut self, ssrc: u32) -> Result<&mut W, SrtpError> {
-        let at = match self.find(ssrc) {
-            Some(at) => at,
-            None if self.entries.len() >= MAX_SOURCES => return Err(SrtpError::TooManySources),
-            None => {
-                self.entries.push((ssrc, W::default()));
-                self.last = self.entries.len() - 1;
-                self.last
-            }
-        };
-        Ok(&mut self.entries[at].1)
+    /// The window of a source of which an authentic packet has come.
+    fn heard(&mut self, ssrc: u32) -> &mut W {
+        let at = self.find(ssrc).unwrap_or_else(|| self.begin(ssrc));
+        self.packets += 1;
+        let source = &mut self.entries[at];
+        source.heard = self.packets;
+        &mut source.window
+    }
+
+    fn begin(&mut self, ssrc: u32) -> usize {
+        if self.entries.len() >= MAX_SOURCES {
+            let oldest = self.entries.iter().enumerate().min_by_key(|(_, e)| e.heard);
+            let oldest = oldest.map_or(0, |(at, _)| at);
+            self.entries.remove(oldest);
+        }
+        self.entries.push(Source {
+            ssrc,
+            window: W::default(),
+            heard: 0,
+        });
+        self.last = self.entries.len() - 1;
+        self.last
     }
 }
 

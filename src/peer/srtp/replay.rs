@@ -22,7 +22,7 @@ impl<const WORDS: usize> Default for ReplayWindow<WORDS> {
 impl<const WORDS: usize> ReplayWindow<WORDS> {
     /// How many indices it covers, the highest included. One word less than it
     /// holds, since the newest word fills up bit by bit.
-    const SPAN: u64 = (WORDS as u64 - 1) * 64;
+    pub(crate) const SPAN: u64 = (WORDS as u64 - 1) * 64;
 
     /// Whether a packet with this index may be looked at.
     pub(crate) fn check(&self, index: u64) -> Result<(), SrtpError> {

@@ -195,7 +195,7 @@ fn rtp_goes_round_over_sequence_wraps() {
 fn reordered_and_repeated_rtp() {
     let (mut sender, mut receiver) = ends(SrtpProfile::AeadAes128Gcm, 3);
     let mut rng = StdRng::seed_from_u64(4);
-    let mut sealed: Vec<(u64, Vec<u8>)> = (65_400..66_700)
+    let mut sealed: Vec<(u64, Vec<u8>)> = (65_400..70_000)
         .map(|index: u64| {
             let (plain, header_len) = rtp_packet(&mut rng, 5, index as u16);
             let roc = (index >> 16) as u32;
@@ -315,21 +315,31 @@ fn clear_srtcp_is_refused() {
 }
 
 #[test]
-fn sources_are_bounded() {
+fn the_source_that_was_silent_for_longest_gives_way() {
     let (mut sender, mut receiver) = ends(SrtpProfile::AeadAes128Gcm, 11);
-    for ssrc in 0..MAX_SOURCES as u32 + 5 {
+    let packet = |sender: &mut SrtpSender, ssrc, seq| {
+        let (plain, header_len) = rtp_packet(&mut StdRng::seed_from_u64(1), ssrc, seq);
+        seal(sender, &plain, header_len, 0)
+    };
+    let first = packet(&mut sender, 0, 1);
+    assert!(receiver.unprotect_rtp(&mut first.clone()).is_ok());
+    let second = packet(&mut sender, 1, 1);
+    assert!(receiver.unprotect_rtp(&mut second.clone()).is_ok());
+    for ssrc in 2..MAX_SOURCES as u32 + 1 {
+        // The first one goes on.
+        let mut rtp = packet(&mut sender, 0, ssrc as u16);
+        assert!(receiver.unprotect_rtp(&mut rtp).is_ok());
+        let mut rtp = packet(&mut sender, ssrc, 1);
+        assert!(receiver.unprotect_rtp(&mut rtp).is_ok());
         let mut rtcp = seal_rtcp(&mut sender, &rtcp_packet(ssrc, 2));
-        let rtcp = receiver.unprotect_rtcp(&mut rtcp);
-        let (plain, header_len) = rtp_packet(&mut StdRng::seed_from_u64(1), ssrc, 1);
-        let mut rtp = seal(&mut sender, &plain, header_len, 0);
-        let rtp = receiver.unprotect_rtp(&mut rtp);
-        if (ssrc as usize) < MAX_SOURCES {
-            assert!(rtcp.is_ok() && rtp.is_ok());
-        } else {
-            assert_eq!(rtcp, Err(SrtpError::TooManySources));
-            assert_eq!(rtp, Err(SrtpError::TooManySources));
-        }
+        assert!(receiver.unprotect_rtcp(&mut rtcp).is_ok());
     }
+    let replayed = receiver.unprotect_rtp(&mut first.clone());
+    assert_eq!(replayed, Err(SrtpError::Replayed));
+    assert!(
+        receiver.unprotect_rtp(&mut second.clone()).is_ok(),
+        "forgotten"
+    );
 }
 
 #[test]
