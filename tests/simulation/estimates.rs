@@ -142,3 +142,41 @@ fn a_listener_on_a_path_that_is_too_narrow_for_sound_is_told_so() {
         assert!(narrow < 0.7 * wide, "{narrow} of 30 kb/s, {wide} before");
     });
 }
+
+/// The lowest layer and sound are more than the path carries, whatever the estimate says: less of
+/// it would drain the queue, but is not to be had.
+#[test]
+fn a_queue_of_the_viewers_own_is_not_taken_for_anothers() {
+    let name = "a_queue_of_the_viewers_own_is_not_taken_for_anothers";
+    over_seeds(name, 3, |seed| {
+        let mut world = World::new(seed, 1);
+        let sizes = [("q", (320, 180)), ("h", (640, 360)), ("f", (1280, 720))];
+        let plan = Plan {
+            layers: sizes.map(|(rid, size)| (rid.into(), size)).to_vec(),
+            layer_packets: vec![1, 2, 10],
+            ..Plan::default()
+        };
+        world.publish(0, 1, 1, plan);
+        let viewer = world.view(0, 1, ALICE);
+        world.down[viewer.0].conditions = limited(4_000_000);
+        world.run(Duration::from_secs(8));
+        world.down[viewer.0].conditions = Conditions {
+            queue: Duration::from_secs(1),
+            ..limited(200_000)
+        };
+        world.run(Duration::from_millis(1500));
+        let mut beside_a_queue = Vec::new();
+        for _ in 0..6 {
+            let estimates = watch(&mut world, viewer, 1);
+            if world.down[viewer.0].waiting(world.now) > Duration::from_millis(500) {
+                beside_a_queue.extend(estimates);
+            }
+        }
+        assert!(beside_a_queue.len() >= 40, "{}", beside_a_queue.len());
+        let highest = beside_a_queue.iter().copied().fold(0.0, f64::max);
+        assert!(
+            highest < 0.15e6,
+            "{highest} of 0.2 Mb/s: {beside_a_queue:?}"
+        );
+    });
+}

@@ -53,6 +53,10 @@ const TRIED: f64 = 0.85;
 const FALLS: Micros = 5_000;
 const FOREIGN: Micros = 30_000;
 
+/// Unless this share of what arrived before is sent all the same: what is asked for may be more than
+/// the path carries whatever the rate says, and a queue of that is ours.
+const OBEYED: f64 = 0.95;
+
 /// Where others make the queue, loss is the only sign of too much, for this long
 /// after it was seen, once in this time; growth is as quick as theirs. Beside a
 /// queue of this length loss is a sign in any case.
@@ -93,6 +97,9 @@ pub struct Signals {
     pub arriving: Option<f64>,
     /// Bits per second that arrived over half a second.
     pub acknowledged: Option<f64>,
+    /// Bits per second that were sent of late, told while a decrease is [on
+    /// trial](RateControl::on_trial).
+    pub sent: Option<f64>,
     /// Share lost of late, 0 to 1.
     pub lost: f64,
     /// Round trip.
@@ -221,6 +228,11 @@ impl RateControl {
         Step::Clear
     }
 
+    /// Decreases have had the time in which a queue of ours gets shorter.
+    pub fn on_trial(&self, now: Micros) -> bool {
+        self.trial.is_some_and(|trial| now - trial.since >= REACTED)
+    }
+
     /// Others made the path's queue not long ago.
     fn shared(&self, now: Micros) -> bool {
         self.shared.is_some_and(|at| now - at < SHARED)
@@ -241,6 +253,10 @@ impl RateControl {
         let Trial { since, most, rate } = *trial;
         if queue <= most * 5 / 8 {
             self.trial = None; // it gets shorter
+            return false;
+        }
+        if signals.sent.is_some_and(|sent| sent > OBEYED * rate) {
+            trial.since = now;
             return false;
         }
         let tried = self.rate <= TRIED * rate;

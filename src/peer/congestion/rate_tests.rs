@@ -137,6 +137,28 @@ fn a_queue_that_does_not_react_is_not_ours() {
 }
 
 #[test]
+fn a_queue_of_what_is_sent_all_the_same_is_ours() {
+    let mut control = RateControl::new(1e6);
+    let standing = |now, sent| Signals {
+        queue: 120_000,
+        sent: Some(sent),
+        ..signals(now, 1e6)
+    };
+    for step in 0..100 {
+        let step = control.update(&standing(step * STEP, 1.2e6));
+        assert_ne!(step, Step::Foreign);
+    }
+    let low = control.rate();
+    assert!(low < 0.95e6, "{low}");
+    // From here on less is sent, and it has its time.
+    let steps: Vec<Step> = (100..115)
+        .map(|step| control.update(&standing(step * STEP, 0.8e6)))
+        .collect();
+    let foreign = steps.iter().position(|step| *step == Step::Foreign);
+    assert!(foreign.is_some_and(|at| at >= 8), "{steps:?}");
+}
+
+#[test]
 fn the_last_decrease_has_its_time_before_a_queue_is_anothers() {
     let mut control = RateControl::new(1e6);
     let standing = |now| Signals {

@@ -203,6 +203,20 @@ impl SentLog {
         }
     }
 
+    /// Bits per second that were sent over the last `span`, as far as the log goes back. Looks at
+    /// each packet of it.
+    pub fn sent_over(&self, now: Micros, span: Micros) -> f64 {
+        let newest_first = (1..=self.entries.len() as u16)
+            .map(|back| self.entries[self.index(self.next.wrapping_sub(back))])
+            .filter(|entry| entry.size > 0);
+        let age = |entry: &Entry| Micros::from((now as u32).wrapping_sub(entry.at));
+        let bytes: u32 = newest_first
+            .take_while(|entry| age(entry) <= span)
+            .map(|entry| u32::from(entry.size))
+            .sum();
+        f64::from(bytes) * 8e6 / span as f64
+    }
+
     fn grow(&mut self, wanted: usize) {
         let mut grown = vec![Entry::default(); wanted];
         for back in 1..=self.entries.len() as u16 {
@@ -221,6 +235,22 @@ impl SentLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_sent_of_late_is_counted() {
+        let mut sent = SentLog::default();
+        assert_eq!(sent.sent_over(0, 500_000), 0.0);
+        for index in 0..1000u16 {
+            if index % 10 != 3 {
+                sent.record(Micros::from(index) * 1000, index, 500);
+            }
+            sent.report(Micros::from(index) * 1000, index, index % 2 == 0);
+        }
+        // 512 are remembered, and nine of ten were sent.
+        let rate = sent.sent_over(999_000, 100_000);
+        assert!((rate - 3.6e6).abs() < 0.1e6, "{rate}");
+        assert!(sent.sent_over(1_400_000, 500_000) < 0.9e6);
+    }
 
     fn log(first: u16, count: u16) -> SentLog {
         let mut log = SentLog::default();

@@ -159,7 +159,7 @@ impl Transport {
         let Some(newest) = newest else {
             return; // nothing of it is news
         };
-        self.control(now, newest, target);
+        self.control(now, newest, target, log);
         let congested = self.congested.filter(|_| self.known);
         if let Some(found) = self.prober.found(now, congested) {
             self.take(found);
@@ -220,13 +220,17 @@ impl Transport {
         }
     }
 
-    fn control(&mut self, now: Micros, newest: Micros, target: Option<f64>) {
+    fn control(&mut self, now: Micros, newest: Micros, target: Option<f64>, log: &SentLog) {
         let acknowledged = self.arrivals.over(ACKNOWLEDGED);
         let signals = Signals {
             now,
             usage: self.trendline.usage(),
             queue: self.queue.delay(),
             rise: self.queue.rise(),
+            sent: self
+                .rate
+                .on_trial(now)
+                .then(|| log.sent_over(now, ACKNOWLEDGED)),
             lost: self.loss.newest(),
             arriving: self.arrivals.over(ARRIVING),
             acknowledged,
