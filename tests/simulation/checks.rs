@@ -29,13 +29,13 @@ pub fn audio(client: &Client) -> Vec<&Received> {
     client.received.iter().filter(|r| !r.video).collect()
 }
 
-/// One SSRC, no number twice, and no holes but the `allowed` ones.
+/// One SSRC, and no holes but the `allowed` ones. That nothing is sent twice `Nonces` sees on the
+/// wire: what comes twice a client does not show.
 pub fn continuous(packets: &[&Received], allowed: usize) {
     assert!(!packets.is_empty(), "nothing arrived");
     let ssrcs: BTreeSet<u32> = packets.iter().map(|p| p.ssrc).collect();
     assert_eq!(ssrcs.len(), 1, "one SSRC for the whole session");
     let numbers: BTreeSet<u64> = packets.iter().map(|p| p.seq).collect();
-    assert_eq!(numbers.len(), packets.len(), "no number twice");
     let (first, last) = (*numbers.first().unwrap(), *numbers.last().unwrap());
     let holes = (last - first + 1) as usize - numbers.len();
     assert!(holes <= allowed, "{holes} holes, {allowed} allowed");

@@ -136,6 +136,8 @@ pub struct Client {
     pub told: Vec<(Instant, u64)>,
     /// The simulcast layers that keyframes were asked of.
     pub asked_for: Vec<String>,
+    /// It asks for repairs although it has no RTX.
+    pub plain: bool,
     pending: Option<SdpPendingOffer>,
     audio: Option<Mid>,
     video: Option<Mid>,
@@ -234,6 +236,7 @@ impl Client {
             keyframe_requests: 0,
             told: Vec::new(),
             asked_for: Vec::new(),
+            plain: false,
             pending: Some(pending),
             audio,
             video,
@@ -381,6 +384,12 @@ impl Client {
                     .map(|s| s.mid())
                     .expect("a known stream");
                 let video = self.videos.contains(&mid);
+                if video
+                    && self.plain
+                    && let Some(stream) = api.stream_rx(&ssrc)
+                {
+                    stream.suppress_nack(false);
+                }
                 let captured = packet.last_sender_info.as_ref().and_then(|info| {
                     let rate = if video { 90_000.0 } else { 48_000.0 };
                     let ticks = packet

@@ -3,7 +3,7 @@
 //! A nonce is made of key, SSRC and index (RFC 3711 §4.1.1, RFC 7714 §8.1). Each
 //! client of a world has one address and one session, so one key.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 
@@ -21,13 +21,20 @@ pub struct Nonces {
     rtcp: HashMap<(SocketAddr, u32, u32), u64>,
     /// RTP datagrams that were sent once more, by client and SSRC.
     repeats: HashMap<(SocketAddr, u32), u64>,
+    /// Clients that are repaired by RTX, which has numbers of its own: none is sent once more.
+    rtx: HashSet<SocketAddr>,
 }
 
 impl Nonces {
+    /// The client is repaired by RTX.
+    pub fn expect_rtx(&mut self, client: SocketAddr) {
+        self.rtx.insert(client);
+    }
+
     /// Takes note of a datagram to `to`.
     ///
     /// # Panics
-    /// When its nonce sealed another one before.
+    /// When its nonce sealed another one before, or it is sent again where RTX is agreed on.
     pub fn check(&mut self, to: SocketAddr, bytes: &[u8]) {
         if !matches!(bytes.first(), Some(128..=191)) || bytes.len() < 12 {
             return;
@@ -69,6 +76,10 @@ impl Nonces {
                 before == hash,
                 "index {index} of {ssrc:#x} to {to} sealed again for another packet"
             );
+            assert!(
+                !self.rtx.contains(&to),
+                "index {index} of {ssrc:#x} to {to} sent twice"
+            );
             *self.repeats.entry((to, ssrc)).or_default() += 1;
         }
     }
@@ -80,6 +91,11 @@ impl Nonces {
             .iter()
             .filter(|((address, _), _)| *address == to);
         repeats.map(|(_, count)| count).sum()
+    }
+
+    /// The same, to all clients.
+    pub fn all_repeats(&self) -> u64 {
+        self.repeats.values().sum()
     }
 
     /// The highest index of any SSRC to `to`.

@@ -52,6 +52,8 @@ pub struct World {
     pub nonces: crate::nonces::Nonces,
     /// Lines of coming offers that contain this are left out.
     pub unsaid: Option<&'static str>,
+    /// Viewers that come are repaired without RTX, by the same datagrams once more.
+    pub plain: bool,
     /// So much is to be sent in each turn, to others, that the arena is full before it begins.
     pub crowded: bool,
     fingerprint: weir::peer::negotiate::Fingerprint,
@@ -62,6 +64,33 @@ pub struct World {
 
 fn core_address(index: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 1], 7882 + index as u16))
+}
+
+/// An offer without RTX (RFC 4588): its payload types and their attributes.
+fn without_rtx(offer: &str) -> String {
+    let lines = offer.lines();
+    let types: Vec<&str> = lines
+        .clone()
+        .filter(|line| line.contains(" rtx/"))
+        .filter_map(|line| line.strip_prefix("a=rtpmap:")?.split(' ').next())
+        .collect();
+    let is_of = |line: &str, kind: &str| {
+        let rest = line.strip_prefix(kind).and_then(|r| r.split(' ').next());
+        rest.is_some_and(|pt| types.contains(&pt))
+    };
+    let kept = lines.filter(|line| {
+        let kinds = ["a=rtpmap:", "a=fmtp:", "a=rtcp-fb:"];
+        !kinds.iter().any(|kind| is_of(line, kind))
+    });
+    let kept = kept.map(|line| match line.strip_prefix("m=video ") {
+        None => line.to_owned(),
+        Some(_) => {
+            let words = line.split(' ').enumerate();
+            let words = words.filter(|(at, word)| *at < 3 || !types.contains(word));
+            words.map(|(_, word)| word).collect::<Vec<_>>().join(" ")
+        }
+    });
+    kept.map(|line| line + "\r\n").collect()
 }
 
 /// A client's.
@@ -104,6 +133,7 @@ impl World {
             events: Vec::new(),
             nonces: crate::nonces::Nonces::default(),
             unsaid: None,
+            plain: false,
             crowded: false,
             fingerprint: crypto.fingerprint(),
             queue: BinaryHeap::new(),
@@ -162,6 +192,9 @@ impl World {
             let lines = offer.lines().filter(|line| !line.contains(text));
             offer = lines.map(|line| format!("{line}\r\n")).collect();
         }
+        if self.plain && direction == Direction::View {
+            offer = without_rtx(&offer);
+        }
         let policy = Policy {
             max_view_audio: sections.0,
             max_view_video: sections.1,
@@ -188,6 +221,14 @@ impl World {
             cname: &format!("client-{index}"),
         };
         client.answer(&accepted.answer(&context, &local, &names));
+        let rtx = accepted.negotiated.media.iter().any(|m| m.has_rtx());
+        if direction == Direction::View {
+            assert_eq!(rtx, !self.plain, "RTX is agreed on unless it is left out");
+        }
+        client.plain = self.plain;
+        if rtx {
+            self.nonces.expect_rtx(address);
+        }
         self.add(client, key)
     }
 
@@ -215,6 +256,8 @@ impl World {
         let sdp = offer.write(&self.context(core), &local, &names);
         let (client, answer) = Client::answering(address(index), self.now, &sdp);
         let negotiated = offer.read_answer(&answer).expect("an answer that fits");
+        assert!(negotiated.media.iter().any(|m| m.has_rtx()));
+        self.nonces.expect_rtx(address(index));
         let answered = Command::Answer {
             request: RequestId(u64::MAX - 2),
             key,
@@ -359,6 +402,12 @@ impl World {
         for (path, bytes) in sent {
             self.deliver(path, bytes);
         }
+        let repairs: u64 = self.cores.iter().map(|c| c.totals.repairs_out).sum();
+        let repeats = self.nonces.all_repeats();
+        assert!(
+            repeats <= repairs,
+            "{repeats} sent twice, {repairs} repairs"
+        );
         let events = std::mem::take(&mut self.cores[core].outputs.events);
         self.events
             .extend(events.into_iter().map(|e| (self.now, e)));
