@@ -58,7 +58,7 @@ fn call(viewers: usize) -> (u64, u64, u64) {
                 proto: Proto::Udp,
                 local: ([10, 0, 0, 1], 7882).into(),
                 remote: publisher,
-                kernel_time: None,
+                waited: Duration::ZERO,
                 bytes,
             };
             core.handle(now, Input::Datagram(datagram));

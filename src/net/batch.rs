@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::BorrowedFd;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::path::{Datagram, Proto};
 use super::sys::{self, BATCH, Control, RawAddress, Received};
@@ -16,6 +16,9 @@ const MESSAGE: usize = 65_536;
 /// which are read first, don't compete for one set of the CPU's cache.
 const STRIDE: usize = MESSAGE + 2048 + 64;
 
+/// A datagram that seems to have waited for longer came before the wall clock was set.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
 /// A message after its ancillary data was read.
 #[derive(Debug, Clone, Copy)]
 struct Message {
@@ -25,6 +28,7 @@ struct Message {
     segment: usize,
     local: SocketAddr,
     remote: SocketAddr,
+    /// When the kernel received it, since the Unix epoch, where the kernel tells.
     kernel_time: Option<Duration>,
 }
 
@@ -36,6 +40,8 @@ pub struct RecvBatch {
     controls: Box<[Control]>,
     received: Box<[Received]>,
     messages: Vec<Message>,
+    /// When they were read, by the kernel's clock, where it tells its times.
+    read: Duration,
     datagrams: usize,
     malformed: usize,
 }
@@ -63,6 +69,7 @@ impl RecvBatch {
             controls: vec![Control::default(); BATCH].into_boxed_slice(),
             received: vec![Received::default(); BATCH].into_boxed_slice(),
             messages: Vec::with_capacity(BATCH),
+            read: Duration::ZERO,
             datagrams: 0,
             malformed: 0,
         }
@@ -109,6 +116,14 @@ impl RecvBatch {
             self.datagrams += message.len.div_ceil(message.segment);
             self.messages.push(message);
         }
+        if self
+            .messages
+            .iter()
+            .any(|message| message.kernel_time.is_some())
+        {
+            let read = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            self.read = read.unwrap_or_default();
+        }
         Ok(self.datagrams)
     }
 
@@ -151,7 +166,7 @@ impl RecvBatch {
                     proto: Proto::Udp,
                     local: message.local,
                     remote: message.remote,
-                    kernel_time: message.kernel_time,
+                    waited: message.waited(self.read),
                     bytes,
                 })
         })
@@ -159,6 +174,13 @@ impl RecvBatch {
 }
 
 impl Message {
+    fn waited(&self, read: Duration) -> Duration {
+        self.kernel_time
+            .and_then(|received| read.checked_sub(received))
+            .filter(|waited| *waited <= LONGEST_WAIT)
+            .unwrap_or_default()
+    }
+
     fn read_control(&mut self, level: i32, kind: i32, data: &[u8]) {
         match (level, kind) {
             (libc::SOL_UDP, libc::UDP_GRO) => {

@@ -80,8 +80,7 @@ fn prepare(socket: &Socket, v6: bool, options: UdpOptions) -> io::Result<bool> {
     } else {
         sys::set_option(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
     }
-    // These only make things better: kernels and sandboxes without them work too.
-    let _ = sys::set_option(fd, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1);
+    // It only makes things better: kernels and sandboxes without it work too.
     Ok(sys::set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok())
 }
 
@@ -100,7 +99,11 @@ fn beside(prompt: &Socket, address: SocketAddr, options: UdpOptions) -> io::Resu
         .and_then(|()| prepare(&patient, address.is_ipv6(), options))
         .and_then(|_| sys::choose_socket(prompt.as_fd(), &FILTER));
     match joined {
-        Ok(()) => Ok(patient),
+        Ok(()) => {
+            // What is read late tells when it came, where the kernel does.
+            let _ = sys::set_option(patient.as_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1);
+            Ok(patient)
+        }
         Err(error) => {
             share(prompt, 0)?;
             Err(error)

@@ -43,8 +43,8 @@ pub struct Datagram<'a> {
     pub local: SocketAddr,
     /// Who sent it; not to be believed before it is authenticated.
     pub remote: SocketAddr,
-    /// When the kernel received it, since the Unix epoch, where the kernel tells.
-    pub kernel_time: Option<Duration>,
+    /// How long it has waited to be read since the kernel received it; zero where that is not known.
+    pub waited: Duration,
     /// What was sent.
     pub bytes: &'a [u8],
 }

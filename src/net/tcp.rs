@@ -443,7 +443,7 @@ impl Connection {
                 proto: Proto::Tcp,
                 local: self.local,
                 remote: self.remote,
-                kernel_time: None,
+                waited: Duration::ZERO,
                 bytes,
             });
         }

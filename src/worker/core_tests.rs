@@ -136,7 +136,7 @@ fn the_media_port_is_a_stun_server_within_limits() {
             proto: path.proto,
             local: path.local,
             remote,
-            kernel_time: None,
+            waited: Duration::ZERO,
             bytes: &request[..length],
         };
         core.handle(now, Input::Datagram(datagram));
@@ -168,7 +168,7 @@ fn a_plain_request_that_demands_the_unknown_is_refused() {
         proto: Proto::Udp,
         local: ([127, 0, 0, 1], 7882).into(),
         remote: ([127, 0, 0, 1], 4000).into(),
-        kernel_time: None,
+        waited: Duration::ZERO,
         bytes: &request,
     };
     core.handle(now, Input::Datagram(datagram));

@@ -55,7 +55,7 @@ impl Core {
                 };
                 self.guarded(now, slot, |core| match class {
                     Class::Rtp => core.rtp(now, slot, datagram.bytes),
-                    Class::Rtcp => core.rtcp(now, slot, datagram.bytes),
+                    Class::Rtcp => core.rtcp(now, slot, &datagram),
                     Class::Dtls | Class::Stun => core.dtls(now, slot, datagram.bytes),
                 });
             }
@@ -238,13 +238,22 @@ impl Core {
         Ok(())
     }
 
-    fn rtcp(&mut self, now: Instant, slot: u32, bytes: &[u8]) -> Result<(), CloseReason> {
+    fn rtcp(
+        &mut self,
+        now: Instant,
+        slot: u32,
+        datagram: &Datagram<'_>,
+    ) -> Result<(), CloseReason> {
+        let bytes = datagram.bytes;
         let Some(session) = self.sessions.get_mut(slot) else {
             return Ok(());
         };
         match session.media {
             Media::Publisher(_) => self.publisher_rtcp(now, slot, bytes),
-            Media::Viewer(_) => self.viewer_rtcp(now, slot, bytes),
+            Media::Viewer(_) => {
+                let arrived = now.checked_sub(datagram.waited).unwrap_or(now);
+                self.viewer_rtcp(now, slot, bytes, arrived);
+            }
         }
         Ok(())
     }

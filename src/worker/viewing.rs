@@ -181,7 +181,7 @@ impl Core {
     }
 
     /// A viewer's RTCP: requests for keyframes and repairs, and reports.
-    pub(super) fn viewer_rtcp(&mut self, now: Instant, slot: u32, bytes: &[u8]) {
+    pub(super) fn viewer_rtcp(&mut self, now: Instant, slot: u32, bytes: &[u8], arrived: Instant) {
         let Some(Session {
             media: Media::Viewer(viewer),
             heard,
@@ -203,7 +203,7 @@ impl Core {
             return self.totals.drops.add(DropReason::MediaRejected);
         };
         *heard = now;
-        let wall = NtpTime::from_unix(self.config.clock.unix(now)).compact();
+        let wall = NtpTime::from_unix(self.config.clock.unix(arrived)).compact();
         let micros = self.config.clock.micros(now);
         let session = slot;
         let mut starving = smallvec::SmallVec::<[u8; 2]>::new();

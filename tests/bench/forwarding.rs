@@ -120,7 +120,7 @@ fn core_cost(viewers: usize, sink: &mut Sink) -> Cost {
                     proto: Proto::Udp,
                     local: ([10, 0, 0, 1], 7882).into(),
                     remote: publisher,
-                    kernel_time: None,
+                    waited: std::time::Duration::ZERO,
                     bytes,
                 };
                 core.handle(now, Input::Datagram(datagram));

@@ -267,7 +267,7 @@ fn receive(stage: &mut Stage) {
                     proto: Proto::Udp,
                     local: server(),
                     remote,
-                    kernel_time: None,
+                    waited: Duration::ZERO,
                     bytes,
                 };
                 stage.core.handle(now, Input::Datagram(datagram));
@@ -307,7 +307,7 @@ fn repair(stage: &mut Stage) {
                 proto: Proto::Udp,
                 local: server(),
                 remote,
-                kernel_time: None,
+                waited: Duration::ZERO,
                 bytes: &nack,
             };
             core.handle(now, Input::Datagram(datagram));
@@ -350,7 +350,7 @@ fn idle(stage: &mut Stage) {
                     proto: Proto::Udp,
                     local: server(),
                     remote: peers[*viewer].address,
-                    kernel_time: None,
+                    waited: Duration::ZERO,
                     bytes,
                 };
                 core.handle(now, Input::Datagram(datagram));

@@ -217,7 +217,7 @@ impl Stage {
             proto: Proto::Udp,
             local: server(),
             remote: self.peers[index].address,
-            kernel_time: None,
+            waited: Duration::ZERO,
             bytes,
         };
         watch.begin();

@@ -18,6 +18,23 @@ use crate::world::World;
 const ALICE: ViewTarget = ViewTarget::Participant(ParticipantId(1));
 
 #[test]
+fn reports_that_are_read_late_make_no_round_trip_longer() {
+    let name = "reports_that_are_read_late_make_no_round_trip_longer";
+    over_seeds(name, 2, |seed| {
+        let mut world = World::new(seed, 1);
+        world.patience = Duration::from_millis(18);
+        world.publish(0, 1, 1, Plan::default());
+        world.view(0, 1, ALICE);
+        world.run(Duration::from_secs(5));
+        let snapshot = world.snapshot(0);
+        let rtt = snapshot.viewers.iter().find_map(|viewer| viewer.rtt);
+        let rtt = rtt.expect("reports").as_secs_f64();
+        // The links' ten milliseconds each way.
+        assert!((0.019..0.026).contains(&rtt), "{rtt}");
+    });
+}
+
+#[test]
 fn a_viewer_gets_every_packet_on_one_line() {
     over_seeds("a_viewer_gets_every_packet_on_one_line", 3, |seed| {
         let mut world = World::new(seed, 1);
@@ -308,7 +325,7 @@ fn the_core_tells_when_a_frame_has_begun_and_not_ended() {
             proto: Proto::Udp,
             local: ([10, 0, 0, 1], 7882).into(),
             remote: from,
-            kernel_time: None,
+            waited: Duration::ZERO,
             bytes,
         };
         world.cores[0].handle(now, Input::Datagram(datagram));

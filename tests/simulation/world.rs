@@ -12,6 +12,7 @@ use weir::control::messages::{
     CloseReason, Command, Event, LayerWish, OpenSession, Reply, SessionRole, SlotSnapshot,
     ViewTarget, WorkerSnapshot,
 };
+use weir::net::classify::{Class, classify};
 use weir::net::{Datagram, Path, Proto, SendArena};
 use weir::peer::crypto::Crypto;
 use weir::peer::negotiate::{
@@ -56,6 +57,8 @@ pub struct World {
     pub plain: bool,
     /// So much is to be sent in each turn, to others, that the arena is full before it begins.
     pub crowded: bool,
+    /// RTCP lies so long in the server's sockets until it is read.
+    pub patience: Duration,
     fingerprint: weir::peer::negotiate::Fingerprint,
     queue: BinaryHeap<Reverse<(Instant, u64)>>,
     deliveries: BTreeMap<u64, Delivery>,
@@ -135,6 +138,7 @@ impl World {
             unsaid: None,
             plain: false,
             crowded: false,
+            patience: Duration::ZERO,
             fingerprint: crypto.fingerprint(),
             queue: BinaryHeap::new(),
             deliveries: BTreeMap::new(),
@@ -439,8 +443,17 @@ impl World {
             };
             let from = self.clients[index].address;
             for at in self.up[index].send(self.now, bytes.len()) {
+                let at = at + self.waits(&bytes);
                 self.push(at, Delivery::ToCore(core, from, bytes.clone()));
             }
+        }
+    }
+
+    /// How long a datagram lies in the server's socket.
+    fn waits(&self, bytes: &[u8]) -> Duration {
+        match classify(bytes) {
+            Ok(Class::Rtcp) => self.patience,
+            _ => Duration::ZERO,
         }
     }
 
@@ -480,7 +493,7 @@ impl World {
                         proto: Proto::Udp,
                         local: core_address(core),
                         remote,
-                        kernel_time: None,
+                        waited: self.waits(&bytes),
                         bytes: &bytes,
                     };
                     self.cores[core].handle(self.now, Input::Datagram(datagram));
