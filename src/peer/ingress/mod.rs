@@ -1,9 +1,9 @@
 //! A publisher's receiving side: from its opened packets to a track's packets, and
 //! what it is told in return.
 //!
-//! [`streams`] knows which SSRC is which encoding, [`reception`] what arrived of it,
-//! [`nack`] what is missing, [`arrivals`] and [`maximum`] serve the publisher's congestion
-//! control, [`numbering`] makes one line of an encoding's SSRCs, and [`feedback`] seals
+//! `streams` knows which SSRC is which encoding, `reception` what arrived of it,
+//! `nack` what is missing, `arrivals` and `maximum` serve the publisher's congestion
+//! control, `numbering` makes one line of an encoding's SSRCs, and `feedback` seals
 //! what is said.
 
 mod arrivals;
