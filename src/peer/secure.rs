@@ -21,7 +21,7 @@ const OUTPUT: usize = 2048;
 
 /// What a drain brought, beside datagrams.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Said {
+pub struct Said {
     /// The handshake is over, and the certificate is the one that was signalled.
     pub connected: bool,
     /// The peer has ended the session.

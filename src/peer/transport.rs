@@ -16,6 +16,7 @@ use str0m::{Candidate, Event, Input, Output, Rtc, RtcError};
 use super::crypto::{Crypto, Keying, take_keying};
 use super::ice::IceLite;
 use super::negotiate::{IceCredentials, Negotiated};
+pub use super::secure::Said;
 use super::secure::Secure;
 use super::setup;
 use crate::control::messages::CloseReason;
@@ -181,26 +182,18 @@ impl Transport {
         }
     }
 
-    /// Drains the engine: datagrams into the arena, events to `on_event`. Datagrams with nowhere to go are lost, as on a network; the engine
-    /// repeats what matters.
-    pub fn poll(
-        &mut self,
-        arena: &mut SendArena,
-        on_event: impl FnMut(Event),
-    ) -> Result<(), RtcError> {
-        let outcome = self.drain(arena, on_event);
+    /// Drains the engine: datagrams into the arena, the rest is returned. Datagrams with nowhere
+    /// to go are lost, as on a network; the engine repeats what matters.
+    pub fn poll(&mut self, arena: &mut SendArena) -> Result<Said, RtcError> {
+        let outcome = self.drain(arena);
         // After a failure as well: what one session's handshake left is not the next one's.
         let keying = take_keying();
-        outcome?;
+        let said = outcome?;
         self.keying = keying.or(self.keying.take());
-        Ok(())
+        Ok(said)
     }
 
-    fn drain(
-        &mut self,
-        arena: &mut SendArena,
-        mut on_event: impl FnMut(Event),
-    ) -> Result<(), RtcError> {
+    fn drain(&mut self, arena: &mut SendArena) -> Result<Said, RtcError> {
         let (now, path, phase) = (self.now, self.ice.path(), &mut self.phase);
         let flight = &mut self.flight;
         let mut send = |phase: Phase, contents: &[u8]| {
@@ -211,41 +204,43 @@ impl Transport {
                 arena.push(path, contents);
             }
         };
+        let connected = |phase: &mut Phase| {
+            if *phase != Phase::Closing {
+                *phase = Phase::Connected;
+            }
+        };
         match &mut self.behind {
-            Behind::Engine(engine) => loop {
-                match engine.rtc.poll_output()? {
-                    Output::Timeout(at) => {
-                        engine.deadline = engine.rtc.is_alive().then_some(at);
-                        break;
-                    }
-                    Output::Transmit(transmit) => {
-                        // Answers to our own checks go nowhere.
-                        if transmit.contents.first().is_none_or(|first| *first >= 4) {
-                            send(*phase, &transmit.contents);
+            Behind::Engine(engine) => {
+                let mut said = Said::default();
+                loop {
+                    match engine.rtc.poll_output()? {
+                        Output::Timeout(at) => {
+                            engine.deadline = engine.rtc.is_alive().then_some(at);
+                            return Ok(said);
                         }
-                    }
-                    Output::Event(event) => {
-                        if matches!(event, Event::Connected) && *phase != Phase::Closing {
-                            *phase = Phase::Connected;
+                        Output::Transmit(transmit) => {
+                            // Answers to our own checks go nowhere.
+                            if transmit.contents.first().is_none_or(|first| *first >= 4) {
+                                send(*phase, &transmit.contents);
+                            }
                         }
-                        on_event(event);
+                        Output::Event(Event::Connected) => {
+                            connected(phase);
+                            said.connected = true;
+                        }
+                        Output::Event(Event::Closed) => said.closed = true,
+                        Output::Event(_) => {}
                     }
                 }
-            },
+            }
             Behind::Secure(secure) => {
                 let said = secure.drain(now, |datagram| send(*phase, datagram))?;
                 if said.connected {
-                    if *phase != Phase::Closing {
-                        *phase = Phase::Connected;
-                    }
-                    on_event(Event::Connected);
+                    connected(phase);
                 }
-                if said.closed {
-                    on_event(Event::Closed);
-                }
+                Ok(said)
             }
         }
-        Ok(())
     }
 
     /// Starts the end: DTLS `close_notify` comes out of the next

@@ -333,7 +333,7 @@ impl Core {
                 }
                 if session.transport.close().is_ok() {
                     let _ = session.transport.tick(now);
-                    let _ = session.transport.poll(arena, |_| {});
+                    let _ = session.transport.poll(arena);
                 }
             }));
         }

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use rand::Rng;
 use smallvec::SmallVec;
-use str0m::Event as EngineEvent;
 
 use super::core::Core;
 use super::session::{Media, Session};
@@ -26,13 +25,6 @@ use crate::telemetry::DropReason;
 
 /// STUN 487 Role Conflict (RFC 8445 §7.3.1.1).
 const ROLE_CONFLICT: u16 = 487;
-
-/// What the handshake's engine said about a datagram.
-#[derive(Debug, Default)]
-struct Heard {
-    connected: bool,
-    closed: bool,
-}
 
 /// Why a packet that could not be opened is dropped.
 fn rejected(error: SrtpError) -> DropReason {
@@ -319,20 +311,13 @@ impl Core {
         let Some(session) = self.sessions.get_mut(slot) else {
             return Ok(());
         };
-        let mut heard = Heard::default();
         let transport = &mut session.transport;
-        let outcome = change(transport).and_then(|()| {
-            transport.poll(&mut self.outputs.arena, |event| match event {
-                EngineEvent::Connected => heard.connected = true,
-                EngineEvent::Closed => heard.closed = true,
-                _ => {}
-            })
-        });
-        outcome.map_err(|error| close_reason(&error))?;
-        if heard.connected {
+        let outcome = change(transport).and_then(|()| transport.poll(&mut self.outputs.arena));
+        let said = outcome.map_err(|error| close_reason(&error))?;
+        if said.connected {
             self.connected(now, slot)?;
         }
-        if heard.closed {
+        if said.closed {
             return Err(CloseReason::PeerClosed);
         }
         if let Some(session) = self.sessions.get(slot)
