@@ -237,21 +237,19 @@ impl Core {
         datagram: &Datagram<'_>,
     ) -> Result<(), CloseReason> {
         let bytes = datagram.bytes;
+        let arrived = now.checked_sub(datagram.waited).unwrap_or(now);
         let Some(session) = self.sessions.get_mut(slot) else {
             return Ok(());
         };
         match session.media {
-            Media::Publisher(_) => self.publisher_rtcp(now, slot, bytes),
-            Media::Viewer(_) => {
-                let arrived = now.checked_sub(datagram.waited).unwrap_or(now);
-                self.viewer_rtcp(now, slot, bytes, arrived);
-            }
+            Media::Publisher(_) => self.publisher_rtcp(now, slot, bytes, arrived),
+            Media::Viewer(_) => self.viewer_rtcp(now, slot, bytes, arrived),
         }
         Ok(())
     }
 
     /// A publisher's RTCP: its clocks, and its answers to ours.
-    fn publisher_rtcp(&mut self, now: Instant, slot: u32, bytes: &[u8]) {
+    fn publisher_rtcp(&mut self, now: Instant, slot: u32, bytes: &[u8], arrived: Instant) {
         let Some(Session {
             media: Media::Publisher(publisher),
             heard,
@@ -271,12 +269,12 @@ impl Core {
             return self.totals.drops.add(DropReason::MediaRejected);
         };
         *heard = now;
-        let wall = self.config.clock.unix(now);
+        let wall = self.config.clock.unix(arrived);
         let mut clocks = SmallVec::<[(u32, u8, SenderClock); 2]>::new();
         for packet in rtcp::packets(packet.get(..length).unwrap_or_default()) {
             match packet {
                 Ok(rtcp::Packet::SenderReport(report)) => {
-                    let clock = publisher.ingress.sender_report(now, wall, &report);
+                    let clock = publisher.ingress.sender_report(arrived, wall, &report);
                     // Of several reports on a stream the last one counts.
                     clocks.retain(|c| clock.is_none_or(|new| (c.0, c.1) != (new.0, new.1)));
                     clocks.extend(clock);
