@@ -1,18 +1,25 @@
 //! Handshakes of the OpenSSL endpoint with peers of every kind of key: whole
 //! sessions on a virtual clock, and bare endpoints where datagrams are at stake.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use dimpl::SecurityError;
 use openssl::asn1::Asn1Time;
 use openssl::bn::BigNum;
 use openssl::hash::MessageDigest;
 use openssl::rsa::Rsa;
+use openssl::ssl::{ErrorCode, SslStream};
 use openssl::x509::X509NameBuilder;
 use str0m::crypto::CryptoProvider;
+use str0m::crypto::dtls::{DtlsImplError, DtlsOutput, ProtocolVersion};
 use str0m::{Event as SessionEvent, RtcConfig};
 
 use super::super::testing::{Pair, plain_config, plain_provider};
-use super::super::{Crypto, Keying, take_keying};
+use super::super::{Crypto, Keying, SrtpProfile, take_keying};
+use super::endpoint::implementation_error;
+use super::wire::Wire;
 use super::*;
 use crate::peer::negotiate::PeerKeys;
 
