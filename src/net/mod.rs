@@ -8,6 +8,7 @@
 
 pub mod arena;
 pub mod batch;
+mod bind_error;
 pub mod classify;
 pub mod demux;
 pub mod interfaces;
@@ -26,7 +27,8 @@ pub mod ufrag;
 
 pub use arena::{Run, SendArena};
 pub use batch::RecvBatch;
+pub use bind_error::BindError;
 pub use demux::AddressTable;
 pub use path::{Datagram, Path, Proto};
 pub use tcp::{TcpLimits, TcpPort};
-pub use udp::{BindError, SendReport, UdpOptions, UdpPort};
+pub use udp::{SendReport, UdpOptions, UdpPort};

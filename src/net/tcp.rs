@@ -1,8 +1,12 @@
 //! ICE over TCP, passive side (RFC 6544), with the framing of RFC 4571: for clients whose
 //! UDP is blocked. A frame on a connection is treated as a datagram from its remote address.
 
+mod connection;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -13,22 +17,12 @@ use slab::Slab;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::arena::SendArena;
-use super::classify::{Class, classify};
+use super::bind_error::BindError;
 use super::demux::AddressTable;
 use super::path::{Datagram, Path, Proto, unmapped};
-use super::udp::{BindError, SendReport};
+use super::udp::SendReport;
 use crate::telemetry::{DropCounters, DropReason};
-
-/// The longest frame that is taken. Everything in WebRTC fits a UDP datagram of an
-/// ordinary link; a longer length is another protocol or an attack.
-pub const MAX_FRAME: usize = 2048;
-
-/// Bytes kept for a connection that does not take them: half a second at 4 Mbit/s. What
-/// comes later than that is useless to a live viewer.
-const MAX_WRITE: usize = 256 * 1024;
-
-/// Bytes read in one go; shared by all connections.
-const READ: usize = 64 * 1024;
+use connection::Connection;
 
 /// Reads of one connection before the others get their turn.
 const READ_ROUNDS: usize = 4;
@@ -67,23 +61,6 @@ impl Default for TcpLimits {
             stuck: Duration::from_secs(5),
         }
     }
-}
-
-#[derive(Debug)]
-struct Connection {
-    stream: TcpStream,
-    local: SocketAddr,
-    remote: SocketAddr,
-    /// The beginning of a frame whose end has not come.
-    partial: Vec<u8>,
-    /// Frames that the kernel has not taken; the first `written` bytes are gone.
-    waiting: Vec<u8>,
-    written: usize,
-    /// A STUN message came.
-    proven: bool,
-    last_frame: Instant,
-    /// When the kernel last took something, or nothing waited.
-    last_progress: Instant,
 }
 
 /// A listener and its connections.
@@ -140,7 +117,7 @@ impl TcpPort {
             accept_more: false,
             closed: Vec::new(),
             next_tick: None,
-            buffer: vec![0; READ + MAX_FRAME + 2].into_boxed_slice(),
+            buffer: vec![0; connection::BUFFER].into_boxed_slice(),
             drops: DropCounters::default(),
         })
     }
@@ -218,17 +195,7 @@ impl TcpPort {
             let interest = Interest::READABLE | Interest::WRITABLE;
             registry.register(&mut stream, Token(self.first_token + key), interest)?;
         }
-        entry.insert(Connection {
-            stream,
-            local,
-            remote,
-            partial: Vec::new(),
-            waiting: Vec::new(),
-            written: 0,
-            proven: false,
-            last_frame: now,
-            last_progress: now,
-        });
+        entry.insert(Connection::new(stream, local, remote, now));
         *self.per_address.entry(remote.ip()).or_default() += 1;
         self.index.insert(Proto::Tcp, remote, key as u32);
         self.next_tick.get_or_insert(now + TICK);
@@ -391,118 +358,3 @@ impl TcpPort {
         self.closed.push(connection.remote);
     }
 }
-
-impl Connection {
-    /// Reads once and hands out whole frames. True when more may wait; an error closes the
-    /// connection, for a reason to count or because the peer left.
-    fn read(
-        &mut self,
-        buffer: &mut [u8],
-        now: Instant,
-        frame: &mut impl FnMut(Datagram<'_>),
-    ) -> Result<bool, Option<DropReason>> {
-        let kept = self.partial.len();
-        let room = buffer.get_mut(kept..kept + READ).ok_or(None)?;
-        let read = match self.stream.read(room) {
-            Ok(0) => return Err(None),
-            Ok(read) => read,
-            Err(error) => {
-                return match error.kind() {
-                    io::ErrorKind::WouldBlock => Ok(false),
-                    io::ErrorKind::Interrupted => Ok(true),
-                    _ => Err(None),
-                };
-            }
-        };
-        if let Some(start) = buffer.get_mut(..kept) {
-            start.copy_from_slice(&self.partial);
-        }
-        let mut rest = buffer.get(..kept + read).unwrap_or_default();
-        while let Some(length) = rest.first_chunk::<2>() {
-            let length = usize::from(u16::from_be_bytes(*length));
-            if length > MAX_FRAME {
-                return Err(Some(DropReason::TcpFraming));
-            }
-            let Some(bytes) = rest.get(2..2 + length) else {
-                break;
-            };
-            rest = rest.get(2 + length..).unwrap_or_default();
-            if length == 0 {
-                // RFC 4571 §2 allows empty frames; they carry nothing.
-                continue;
-            }
-            if !self.proven {
-                // The first word on a connection is a connectivity check (RFC 6544 §7.1).
-                if classify(bytes) != Ok(Class::Stun) {
-                    return Err(Some(DropReason::UnknownSource));
-                }
-                self.proven = true;
-            }
-            self.last_frame = now;
-            frame(Datagram {
-                proto: Proto::Tcp,
-                local: self.local,
-                remote: self.remote,
-                waited: Duration::ZERO,
-                bytes,
-            });
-        }
-        self.partial.clear();
-        self.partial.extend_from_slice(rest);
-        // Also after a short read: the end of the stream may wait behind it, untold.
-        Ok(true)
-    }
-
-    /// Appends a frame, if the connection keeps up.
-    fn queue(&mut self, bytes: &[u8], now: Instant) -> bool {
-        let Ok(length) = u16::try_from(bytes.len()) else {
-            return false;
-        };
-        if self.waiting.is_empty() {
-            self.last_progress = now;
-        }
-        if self.waiting.len() - self.written + 2 + bytes.len() > MAX_WRITE {
-            return false;
-        }
-        self.waiting.extend_from_slice(&length.to_be_bytes());
-        self.waiting.extend_from_slice(bytes);
-        true
-    }
-
-    fn write(&mut self, now: Instant) -> io::Result<()> {
-        while let Some(rest) = self.waiting.get(self.written..).filter(|r| !r.is_empty()) {
-            match self.stream.write(rest) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => {
-                    self.written += count;
-                    self.last_progress = now;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // Keeps the memory within twice the limit.
-                    if self.written > MAX_WRITE / 2 {
-                        self.waiting.drain(..self.written);
-                        self.written = 0;
-                    }
-                    return Ok(());
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.waiting.clear();
-        self.written = 0;
-        Ok(())
-    }
-
-    fn is_late(&self, now: Instant, limits: &TcpLimits) -> bool {
-        let silent = now.saturating_duration_since(self.last_frame);
-        let stuck = now.saturating_duration_since(self.last_progress);
-        silent >= limits.idle
-            || (!self.proven && silent >= limits.first_stun)
-            || (!self.waiting.is_empty() && stuck >= limits.stuck)
-    }
-}
-
-#[cfg(test)]
-#[path = "tcp_tests.rs"]
-mod tests;

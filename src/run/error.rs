@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::control::announce::AnnounceError;
-use crate::net::udp::BindError;
+use crate::net::BindError;
 use crate::peer::crypto::SetupError;
 
 /// The server could not start, or could not go on.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::config::Config;
 use crate::net::tcp::{TcpLimits, TcpPort};
-use crate::net::udp::{BindError, UdpOptions, UdpPort};
+use crate::net::{BindError, UdpOptions, UdpPort};
 use crate::worker::Sockets;
 
 /// With free ports, the number that UDP got may be taken in TCP or for another

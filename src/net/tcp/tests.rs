@@ -1,3 +1,4 @@
+use std::io::{Read, Write};
 use std::net::TcpStream as Client;
 
 use mio::{Events, Poll};
@@ -171,7 +172,11 @@ fn a_connection_that_takes_nothing_loses_frames_and_is_closed() {
         .expect("connection")
         .1
         .waiting;
-    assert!(kept.capacity() <= 4 * MAX_WRITE, "{}", kept.capacity());
+    assert!(
+        kept.capacity() <= 4 * connection::MAX_WRITE,
+        "{}",
+        kept.capacity()
+    );
     bench.run(Duration::from_secs(7), |b| b.port.connections() == 0);
     // What did arrive is whole frames and the beginning of one.
     let mut got = Vec::new();

@@ -1,7 +1,9 @@
 use std::net::UdpSocket;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::send::REFUSALS;
 use super::*;
+use crate::net::arena::SendArena;
 
 fn port(address: &str) -> UdpPort {
     UdpPort::bind(address.parse().expect("address"), UdpOptions::default()).expect("bind")
