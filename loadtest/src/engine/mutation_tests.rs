@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::link::LinkSpec;
 use super::peer::{Peer, Seed};
-use super::publisher::tests::publisher_of;
+use super::publisher::sender::testing::publisher_of;
 use super::viewer::{Behaviour, NewViewer, Viewer};
 use super::{Shared, Streams, rtcp_in, rtcp_out, twcc};
 use crate::measure::window::Window;
