@@ -7,7 +7,7 @@ mod events;
 mod snapshots;
 mod totals;
 
-pub use closing::CloseReason;
+pub use closing::{CloseCounters, CloseReason};
 pub use commands::{Command, LayerWish, OpenSession, SessionRole, ViewTarget};
 pub use events::{Event, InactiveReason, Refusal, Reply};
 pub use snapshots::{

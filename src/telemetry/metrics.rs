@@ -153,11 +153,11 @@ impl Metrics {
                 .absolute(totals.repairs_out);
             metrics::counter!(PADDING.name, "worker" => worker.clone())
                 .absolute(totals.padding_out);
-            for (metric, rows) in [(DROPS, &totals.drops), (CLOSED, &totals.closed)] {
-                for (reason, count) in rows {
-                    metrics::counter!(metric.name, "worker" => worker.clone(), "reason" => *reason)
-                        .absolute(*count);
-                }
+            let drops = totals.drops.iter().map(|row| (DROPS, row));
+            let closed = totals.closed.iter().map(|row| (CLOSED, row));
+            for (metric, (reason, count)) in drops.chain(closed) {
+                metrics::counter!(metric.name, "worker" => worker.clone(), "reason" => reason)
+                    .absolute(count);
             }
             metrics::counter!(CPU.name, "worker" => worker.clone()).absolute(totals.cpu_nanos);
             sessions(&worker, snapshot);
@@ -221,19 +221,21 @@ fn gauge_value(count: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::messages::{Totals, ViewerSnapshot};
+    use crate::control::messages::{CloseCounters, CloseReason, Totals, ViewerSnapshot};
     use crate::telemetry::{DropCounters, DropReason};
     use crate::units::{Bitrate, RoomId, SessionKey};
 
     fn snapshot(rtp_out: u64) -> WorkerSnapshot {
         let mut drops = DropCounters::default();
         drops.add_many(DropReason::KernelFull, 7);
+        let mut closed = CloseCounters::default();
+        (0..3).for_each(|_| closed.add(CloseReason::Deleted));
         WorkerSnapshot {
             totals: Totals {
                 rtp_out,
                 cpu_nanos: 1_500,
-                drops: drops.iter().collect(),
-                closed: vec![("deleted", 3)],
+                drops,
+                closed,
                 ..Totals::default()
             },
             publishers: Vec::new(),

@@ -352,7 +352,7 @@ impl Core {
             entry.sessions -= 1;
         }
         self.forget_room_if_unused(room);
-        self.totals.count_closed(reason);
+        self.totals.closed.add(reason);
         tracing::info!(
             session = %session.log_id,
             reason = reason.as_str(),

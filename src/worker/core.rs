@@ -17,8 +17,7 @@ use super::mesh::MeshMessage;
 use super::session::Session;
 use super::sessions::SessionTable;
 use super::timers::Timers;
-use super::totals::WorkerTotals;
-use crate::control::messages::{CloseReason, Command, Event};
+use crate::control::messages::{CloseReason, Command, Event, Totals};
 use crate::net::path::{Datagram, Path};
 use crate::net::stun_limit::StunLimiter;
 use crate::net::{AddressTable, SendArena};
@@ -195,7 +194,7 @@ pub struct Core {
     pub(super) due: Vec<u32>,
     pub(super) scratch: Box<[u8; 2048]>,
     /// What happened, as absolute totals.
-    pub totals: WorkerTotals,
+    pub totals: Totals,
     /// What comes out.
     pub outputs: Outputs,
 }
@@ -230,7 +229,7 @@ impl Core {
             routed: Vec::new(),
             due: Vec::new(),
             scratch: Box::new([0; 2048]),
-            totals: WorkerTotals::default(),
+            totals: Totals::default(),
             outputs: Outputs {
                 arena: SendArena::new(ARENA_BYTES, ARENA_RUNS),
                 events: Vec::new(),

@@ -24,7 +24,6 @@ mod speakers;
 pub mod thread;
 mod ticks;
 pub mod timers;
-mod totals;
 mod viewing;
 
 #[cfg(test)]

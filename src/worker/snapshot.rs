@@ -12,7 +12,7 @@ impl Core {
     /// Totals and sessions, by value.
     pub(super) fn snapshot(&self, now: Instant) -> WorkerSnapshot {
         let mut snapshot = WorkerSnapshot {
-            totals: self.totals.snapshot(),
+            totals: self.totals.clone(),
             ..Default::default()
         };
         for slot in self.sessions.slots() {

@@ -114,8 +114,7 @@ fn noise_from_strangers_changes_nothing() {
             world.run(Duration::from_millis(1));
         }
         world.run(Duration::from_secs(1));
-        let totals = world.snapshot(0).totals;
-        let drops: u64 = totals.drops.iter().map(|(_, n)| n).sum();
+        let drops = world.snapshot(0).totals.drops.total();
         assert!(drops > 2000, "{drops} counted");
         let video = video(world.client(viewer));
         continuous(&video, 0);

@@ -1,6 +1,10 @@
 //! What a worker counted since its start.
 
-/// Absolute counts of one worker since its start.
+use super::CloseCounters;
+use crate::telemetry::DropCounters;
+
+/// Absolute counts of one worker since its start. Its core counts in them; the control
+/// plane gets a copy.
 #[derive(Debug, Clone, Default)]
 pub struct Totals {
     /// Datagrams read.
@@ -27,10 +31,10 @@ pub struct Totals {
     pub keyframe_requests_out: u64,
     /// Keyframe requests from viewers.
     pub keyframe_requests_in: u64,
-    /// What was dropped, by typed reason (name, count); reasons that never happened included.
-    pub drops: Vec<(&'static str, u64)>,
     /// Nanoseconds of thread CPU used.
     pub cpu_nanos: u64,
+    /// What was dropped, by typed reason.
+    pub drops: DropCounters,
     /// How many sessions ended, by reason.
-    pub closed: Vec<(&'static str, u64)>,
+    pub closed: CloseCounters,
 }
