@@ -2,7 +2,7 @@
 //! or with one, a turn of the worker core makes no allocation at all.
 #![allow(unsafe_code)]
 
-#[path = "simulation/client.rs"]
+#[path = "simulation/client/mod.rs"]
 #[allow(dead_code)]
 mod client;
 #[path = "support/counting.rs"]
@@ -16,7 +16,7 @@ mod media;
 #[path = "simulation/nonces.rs"]
 #[allow(dead_code)]
 mod nonces;
-#[path = "simulation/world.rs"]
+#[path = "simulation/world/mod.rs"]
 #[allow(dead_code)]
 mod world;
 

@@ -4,15 +4,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use weir::control::messages::ViewTarget;
-use weir::units::ParticipantId;
-
 use crate::checks::{audio, continuous, over_seeds, video};
 use crate::client::Plan;
 use crate::link::Conditions;
-use crate::world::{ClientId, World};
-
-const ALICE: ViewTarget = ViewTarget::Participant(ParticipantId(1));
+use crate::world::{ALICE, ClientId, World};
 
 /// Bits per second on the wire of the default plan, about.
 const MEDIA: f64 = 1.15e6;
@@ -150,13 +145,7 @@ fn a_queue_of_the_viewers_own_is_not_taken_for_anothers() {
     let name = "a_queue_of_the_viewers_own_is_not_taken_for_anothers";
     over_seeds(name, 3, |seed| {
         let mut world = World::new(seed, 1);
-        let sizes = [("q", (320, 180)), ("h", (640, 360)), ("f", (1280, 720))];
-        let plan = Plan {
-            layers: sizes.map(|(rid, size)| (rid.into(), size)).to_vec(),
-            layer_packets: vec![1, 2, 10],
-            ..Plan::default()
-        };
-        world.publish(0, 1, 1, plan);
+        world.publish(0, 1, 1, Plan::layered([1, 2, 10]));
         let viewer = world.view(0, 1, ALICE);
         world.down[viewer.0].conditions = limited(4_000_000);
         world.run(Duration::from_secs(8));

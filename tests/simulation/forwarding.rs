@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use weir::control::messages::ViewTarget;
 use weir::net::{Datagram, Proto, SendArena};
-use weir::units::ParticipantId;
 use weir::worker::Input;
 
 use crate::checks::{
@@ -13,9 +12,7 @@ use crate::checks::{
 };
 use crate::client::Plan;
 use crate::link::Conditions;
-use crate::world::World;
-
-const ALICE: ViewTarget = ViewTarget::Participant(ParticipantId(1));
+use crate::world::{ALICE, World};
 
 #[test]
 fn reports_that_are_read_late_make_no_round_trip_longer() {

@@ -4,16 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use weir::control::messages::{Event, InactiveReason, LayerWish, ViewTarget};
-use weir::units::ParticipantId;
+use weir::control::messages::{Event, InactiveReason, LayerWish};
 
 use crate::checks::{
     audio, complete_frames, continuous, over_seeds, shown, starts_with_a_keyframe, video,
 };
 use crate::client::{Client, Plan};
-use crate::world::{ClientId, World};
+use crate::world::{ALICE, ClientId, World};
 
-const ALICE: ViewTarget = ViewTarget::Participant(ParticipantId(1));
 /// Of the links in these tests.
 const RTT: Duration = Duration::from_millis(20);
 

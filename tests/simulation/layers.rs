@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use weir::control::messages::{Event, LayerWish, Refusal, Reply, ViewTarget};
-use weir::units::ParticipantId;
+use weir::control::messages::{Event, LayerWish, Refusal, Reply};
 
 use crate::checks::{continuous, over_seeds, video};
 use crate::client::{Plan, Role};
-use crate::world::{ClientId, World};
-
-const ALICE: ViewTarget = ViewTarget::Participant(ParticipantId(1));
+use crate::world::{ALICE, ClientId, World};
 
 fn simulcast() -> Plan {
     Plan {

@@ -3,29 +3,18 @@
 
 use std::time::{Duration, Instant};
 
-use weir::control::messages::{Event, InactiveReason, ViewTarget};
-use weir::units::ParticipantId;
+use weir::control::messages::{Event, InactiveReason};
 
 use crate::checks::{audio, continuous, over_seeds, video};
 use crate::client::{Plan, Received};
 use crate::link::Conditions;
-use crate::world::{ClientId, World};
-
-const ALICE: ViewTarget = ViewTarget::Participant(ParticipantId(1));
+use crate::world::{ALICE, ClientId, World};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Layers of 0.28, 0.56 and 1.7 Mb/s on the wire.
 fn layered() -> Plan {
-    Plan {
-        layers: vec![
-            ("q".into(), (320, 180)),
-            ("h".into(), (640, 360)),
-            ("f".into(), (1280, 720)),
-        ],
-        layer_packets: vec![1, 2, 6],
-        ..Plan::default()
-    }
+    Plan::layered([1, 2, 6])
 }
 
 fn limit(world: &mut World, viewer: ClientId, rate: Option<u64>) {

@@ -3,13 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use weir::control::messages::ViewTarget;
-use weir::units::ParticipantId;
-
 use crate::checks::over_seeds;
 use crate::client::{Plan, Role};
 use crate::link::Conditions;
-use crate::world::{ClientId, World};
+use crate::world::{ALICE, ClientId, World};
 
 /// Packets of 1100 bytes, 30 frames a second: 264 kb/s each.
 const PACKET: f64 = 264_000.0;
@@ -35,7 +32,7 @@ fn a_publisher_that_obeys_a_maximum_reaches_its_best() {
     over_seeds("a_publisher_that_obeys_a_maximum", 3, |seed| {
         let mut world = World::new(seed, 1);
         let publisher = world.publish(0, 1, 1, obedient(10));
-        world.view(0, 1, ViewTarget::Participant(ParticipantId(1)));
+        world.view(0, 1, ALICE);
         world.run(Duration::from_secs(5));
         assert_eq!(rate(&world, publisher), 10.0 * PACKET);
         world.run(Duration::from_secs(10));

@@ -3,15 +3,12 @@
 
 use std::time::Duration;
 
-use weir::control::messages::{ViewTarget, WorkerSnapshot};
-use weir::units::ParticipantId;
+use weir::control::messages::WorkerSnapshot;
 
 use crate::checks::{audio, continuous, longest_freeze, over_seeds, video};
 use crate::client::Plan;
 use crate::link::Conditions;
-use crate::world::{ClientId, World};
-
-const ALICE: ViewTarget = ViewTarget::Participant(ParticipantId(1));
+use crate::world::{ALICE, ClientId, World};
 
 #[test]
 fn nothing_is_asked_of_a_publisher_twice_within_a_round_trip() {

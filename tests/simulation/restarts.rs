@@ -3,13 +3,10 @@
 use std::time::Duration;
 
 use weir::control::messages::{CloseReason, Event, InactiveReason, ViewTarget};
-use weir::units::ParticipantId;
 
 use crate::checks::{audio, continuous, over_seeds, timestamps_follow_time, video};
 use crate::client::{Plan, Received};
-use crate::world::World;
-
-const ALICE: ViewTarget = ViewTarget::Participant(ParticipantId(1));
+use crate::world::{ALICE, World};
 
 /// Runs a change of publishers at `worker`s and checks the viewer's line.
 fn publisher_changes(seed: u64, workers: u8, second: u8, graceful: bool) {

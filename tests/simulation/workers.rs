@@ -8,14 +8,14 @@ use weir::worker::Held;
 
 use crate::checks::{audio, continuous, over_seeds, video};
 use crate::client::Plan;
-use crate::world::{ClientId, World};
+use crate::world::{ALICE, ClientId, World};
 
 /// One publisher, six viewers spread over the workers; what each viewer saw.
 fn call(seed: u64, workers: u8) -> Vec<(Vec<u32>, usize)> {
     let mut world = World::new(seed, workers);
     world.publish(0, 1, 1, Plan::default());
     let viewers: Vec<ClientId> = (0..6u8)
-        .map(|i| world.view(i % workers, 1, ViewTarget::Participant(ParticipantId(1))))
+        .map(|i| world.view(i % workers, 1, ALICE))
         .collect();
     world.run(Duration::from_secs(5));
     viewers

@@ -18,15 +18,7 @@ pub const PACKETS: [u16; 3] = [1, 2, 10];
 
 /// A publisher of three layers with so many packets a frame.
 pub fn layered(packets: [u16; 3]) -> Plan {
-    Plan {
-        layers: vec![
-            ("q".into(), (320, 180)),
-            ("h".into(), (640, 360)),
-            ("f".into(), (1280, 720)),
-        ],
-        layer_packets: packets.to_vec(),
-        ..Plan::default()
-    }
+    Plan::layered(packets)
 }
 
 /// Paths of many lengths, with and without jitter.
