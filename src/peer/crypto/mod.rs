@@ -1,11 +1,11 @@
 //! The cryptography every session shares: one certificate, one validated DTLS
 //! configuration, and a tap on the keys that each DTLS handshake exports.
 //!
-//! str0m asks its crypto provider for a DTLS endpoint per session. The provider
-//! here differs from str0m's own in four ways: the DTLS configuration is
-//! validated and our key is parsed once instead of once a session, exported SRTP
-//! keys can be taken by [`take_keying`] so that egress is ours, and AES-CM
-//! sessions keep their key schedule and HMAC state from packet to packet.
+//! Every session has a DTLS endpoint from a provider of str0m's kind. The one
+//! here differs from str0m's own in three ways: the DTLS configuration is
+//! validated and our key is parsed once instead of once a session, and exported
+//! keys can be taken by [`take_keying`], so that SRTP is ours
+//! ([`srtp`](super::srtp)).
 //!
 //! Its DTLS takes ECDSA certificates only, as every browser brings. Peers not
 //! known to be such get a second DTLS stack, OpenSSL, with the same certificate
@@ -15,10 +15,8 @@
 mod dtls;
 #[cfg(feature = "openssl")]
 mod dtls_openssl;
-mod hmac;
 mod keying;
 mod signing;
-mod srtp;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -106,8 +104,6 @@ impl Crypto {
         let dtls = dtls::SharedConfigDtls::new(seed, mtu, &certificate.private_key)
             .map_err(|e| SetupError::Dtls(e.to_string()))?;
         let provider = CryptoProvider {
-            srtp_provider: Box::leak(Box::new(srtp::CachedSrtp::new(base.srtp_provider))),
-            sha1_hmac_provider: &hmac::CachedSha1Hmac,
             dtls_provider: Box::leak(Box::new(dtls)),
             ..base
         };
