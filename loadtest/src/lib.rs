@@ -2,12 +2,13 @@
 //! thousands of viewers that behave as browsers do, and figures from end to end.
 //!
 //! ```text
-//! scenario   what to run            signal   WHIP and WHEP over HTTP
-//! media      what is published      wire     ICE, DTLS, SRTP, RTP headers
-//! engine     threads that publish and receive
-//! measure    sequence numbers, frames, sums    server   the process under test
-//! run        steps, joins, phases   verdict  limits and bottlenecks
-//! report     JSON, pages, comparison           peers    the raw floor
+//! cli        the command line                  scenario   what to run
+//! run        steps, joins, phases              server     the process under test
+//! signal     WHIP and WHEP over HTTP           wire       ICE, DTLS, SRTP, RTP headers
+//! media      what is published                 engine     threads that publish and receive
+//! measure    sequence numbers, frames, sums    verdict    limits and bottlenecks
+//! report     JSON, pages, comparison           peers      servers that take turns, and the raw floor
+//! sys        system calls
 //! ```
 //!
 //! It shares no code with the server, so that it is a second opinion.

@@ -1,3 +1,5 @@
+//! What the command line takes, refuses and prints.
+
 use std::ffi::OsString;
 
 use clap::CommandFactory;

@@ -1,3 +1,5 @@
+//! Grids of layers, from descriptors of real streams and from layer ids.
+
 use super::*;
 use crate::codec::dependency_descriptor::Reader;
 use crate::codec::fixture_tests::packets;

@@ -1,3 +1,5 @@
+//! Sources over one another, the documented file, and errors that say what to do.
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! The samples of RFC 5769, damage, and answers as an independent parser reads them.
+
 use std::time::{Duration, Instant};
 
 use str0m::net::{Protocol, Receive};

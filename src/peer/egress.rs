@@ -1,6 +1,5 @@
 //! The sending side of a viewer: one packet at a time, its header written
-//! straight into the send arena, the payload sealed behind it. RTP and RTCP towards viewers are ours alone; the protocol engine
-//! sends neither on these sessions.
+//! straight into the send arena, the payload sealed behind it.
 
 use std::time::Instant;
 

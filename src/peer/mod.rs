@@ -1,4 +1,9 @@
 //! One session: negotiation, ingress through ICE, DTLS and SRTP, and egress.
+//!
+//! [`negotiate`] reads offers and writes answers. What is agreed on becomes a [`transport`]: an
+//! [`ice`] agent with DTLS behind it ([`crypto`]), whose keys [`srtp`] takes. Then a publisher's
+//! packets go through [`ingress`], a viewer's through [`egress`], both with [`header`] for RTP and
+//! [`rtcp`] for what the ends tell each other; [`congestion`] says what a viewer's path takes.
 
 pub mod congestion;
 pub mod crypto;

@@ -1,3 +1,5 @@
+//! Measurements of streams with one thing wrong, and with nothing.
+
 use super::*;
 
 const RATE: u32 = 90_000;

@@ -1,3 +1,5 @@
+//! What is kept, for how long, and what late packets find.
+
 use std::time::Duration;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Conversations written as levels, and who is taken for the speaker.
+
 use super::*;
 use crate::room::voice::VoiceMeter;
 

@@ -1,3 +1,5 @@
+//! One core on given times: panics, limits, sessions that never connect, plain STUN.
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

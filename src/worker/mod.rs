@@ -1,5 +1,14 @@
 //! A worker: an OS thread that owns its sockets, sessions, tracks and timers,
 //! around a core that has none of time, sockets and threads.
+//!
+//! Around the core: [`thread`] waits and makes the calls, `network` reads and sends, `pace` and
+//! `patience` say when, [`mod@junction`] ties workers together. [`sans_io`] is the seam.
+//!
+//! In the [`core`](mod@core), the way of a packet first: `route` finds a datagram's session,
+//! `fanout` gives a publisher's packets to its viewers, `backlog` and `probing` send what waits and
+//! what probes paths. What makes it so: `commands` of the control plane, `rooms` with the tracks of
+//! all workers ([`mesh`]), `binding` (which track a slot shows), `viewing` and `layers` (in which
+//! layers), `speakers`, and as time passes `ticks` and [`timers`].
 
 mod backlog;
 mod binding;

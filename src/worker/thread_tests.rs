@@ -1,3 +1,5 @@
+//! The thread around a core of the tests: sockets, queues, rests and wake-ups.
+
 use std::net::UdpSocket;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64;

@@ -1,3 +1,5 @@
+//! AV1 headers of real encoders, and the corners of the syntax.
+
 use super::*;
 
 /// Sequence header OBU (no size field) of an encoder on a phone, 720x1280.

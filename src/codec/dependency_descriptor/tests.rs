@@ -1,3 +1,5 @@
+//! Descriptors written field by field from the syntax tables, and what is read of them.
+
 use super::*;
 
 /// Writes a descriptor field by field, in the order of the syntax tables.

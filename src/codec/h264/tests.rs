@@ -1,3 +1,5 @@
+//! H.264 headers of real encoders, each kind of packet, and parameter sets.
+
 use super::*;
 
 /// x264, High profile, 640x360 (cropped from 640x368).

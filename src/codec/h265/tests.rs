@@ -1,3 +1,5 @@
+//! H.265 headers of real encoders, each kind of packet, and parameter sets.
+
 use super::*;
 
 /// x265, Main profile, 416x240.

@@ -1,3 +1,5 @@
+//! VP9 payload descriptors and headers, and ids moved in place.
+
 use super::*;
 
 /// Uncompressed header of a 320x180 keyframe, profile 0, BT.601.

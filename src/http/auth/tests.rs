@@ -1,3 +1,5 @@
+//! Tokens of other implementations, stream keys, and refusals.
+
 use std::path::Path;
 use std::time::Duration;
 

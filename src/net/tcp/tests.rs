@@ -1,3 +1,5 @@
+//! Connections over loopback: framing, strangers, limits.
+
 use std::io::{Read, Write};
 use std::net::TcpStream as Client;
 

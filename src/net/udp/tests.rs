@@ -1,3 +1,5 @@
+//! Sockets over loopback: runs, addresses, refusals, the patient socket.
+
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 

@@ -1,3 +1,5 @@
+//! Publishers that obey, over paths of some capacity.
+
 use super::*;
 
 /// A publisher that obeys, behind a queue of some capacity.
