@@ -28,6 +28,10 @@ const FLOOR: u64 = 30_000;
 /// it would fill the path's queue, and sound would wait there.
 const FLOOR_SHARE: u64 = 25;
 
+/// With less than this share of the lowest layers left over, in percent, the path is tight: what
+/// waits for it must not leave faster than the path takes it.
+const SPARE: u64 = 25;
+
 /// Video comes back with this much.
 const FLOOR_TO_RETURN: u64 = 60_000;
 
@@ -70,6 +74,8 @@ pub struct Plan {
     pub choices: SmallVec<[Option<usize>; 4]>,
     /// The estimate at which the next layer of use would be taken.
     pub probe_target: Option<Bitrate>,
+    /// The path takes hardly more than the lowest layers, or less.
+    pub tight: bool,
 }
 
 /// The choices of a ladder that a wish leaves, lowest first: without those that
@@ -149,6 +155,7 @@ pub fn allocate<'r>(
     let mut plan = Plan {
         choices: requests.iter().map(|_| None).collect(),
         probe_target: None,
+        tight: false,
     };
     let limit = estimate.map_or(i64::MAX, |e| i64::try_from(e.0).unwrap_or(i64::MAX));
     let mut left = limit;
@@ -178,6 +185,11 @@ pub fn allocate<'r>(
         plan.choices[at] = Some(0);
         left -= lowest;
     }
+    let lowest: i64 = video
+        .iter()
+        .map(|at| cost(requests[*at], plan.choices[*at]))
+        .sum();
+    plan.tight = left < lowest * SPARE as i64 / 100;
     let mut class = &video[..];
     while let Some(&first) = class.first() {
         let priority = requests[first].priority;

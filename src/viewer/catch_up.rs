@@ -43,6 +43,10 @@ const HOPELESS: Duration = Duration::from_millis(1_200);
 /// when there is one.
 const LEAP: Duration = Duration::from_millis(300);
 
+/// Who is behind by more than this, on a path that takes less than what flows, gets a new keyframe to
+/// leap to: what is shown would not be live.
+const LONGEST_LAG: Duration = Duration::from_secs(2);
+
 /// How far a backlog is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
@@ -326,6 +330,20 @@ impl Slot {
             Forwarded::NoFormat => Step::NoFormat,
             Forwarded::Failed(error) => Step::Failed(error),
         }
+    }
+
+    /// What it is sent next came long ago, and no newer keyframe to go on with has come since.
+    pub fn lags(&self, track: &Track, now: Instant) -> bool {
+        let Some(behind) = self.behind.filter(|b| !b.replay) else {
+            return false;
+        };
+        let Some(encoding) = track.encodings.get(usize::from(behind.encoding)) else {
+            return false;
+        };
+        let newer = |segment: Segment| segment.first > behind.cursor;
+        let late = |packet: &Packet| now.saturating_duration_since(packet.arrival) > LONGEST_LAG;
+        encoding.ring.get(behind.cursor).is_some_and(late)
+            && !encoding.ring.segment().is_some_and(newer)
     }
 
     /// There is no packet at the cursor.

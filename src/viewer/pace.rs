@@ -26,6 +26,10 @@ const SHORT_QUEUE: Duration = Duration::from_millis(30);
 const DRAIN: u64 = 4;
 const PERCENT_DRAINING: u64 = 40;
 
+/// While the path takes hardly more than the lowest layers: a backlog that is sent faster than the path
+/// takes it fills the path's queue, where sound waits.
+const PERCENT_TIGHT: u64 = 100;
+
 /// What the bucket holds, as time at its rate: an ordinary picture at the
 /// estimated rate (33 ms at 30 a second) fits more than twice.
 const DEPTH: Duration = Duration::from_millis(40);
@@ -43,8 +47,8 @@ const UNKNOWN: u64 = 12_000_000;
 /// video.
 const LEAST: u64 = 600_000;
 
-/// The same while the path is congested.
-const LEAST_CONGESTED: u64 = 200_000;
+/// The same while the path is congested or tight.
+const LEAST_CONGESTED: u64 = 100_000;
 
 /// Not even in doubling is it faster than this, in bits per second.
 const MOST: u64 = 200_000_000;
@@ -56,6 +60,9 @@ const DOUBLE_AFTER: Duration = Duration::from_millis(120);
 /// The same with an estimate: what flows is more than 2.5 times of it, and
 /// must not fall behind for ever. The allocation lowers it, not the pacer.
 const YIELD_AFTER: Duration = Duration::from_millis(400);
+
+/// So long after its queue was long, or a burst found out what it takes, a path may be tight.
+const CROWDED_FOR: Duration = Duration::from_secs(30);
 
 /// A timer of the pacer runs no sooner than this: several packets a time.
 const QUANTUM: Duration = Duration::from_millis(5);
@@ -78,6 +85,10 @@ pub struct Pacer {
     behind: Option<Instant>,
     /// The path's queue, while it is long.
     queue: Option<Duration>,
+    /// When the path's queue was last long.
+    crowded: Option<Instant>,
+    /// See [`note_tight`](Self::note_tight).
+    tight: bool,
 }
 
 impl Default for Pacer {
@@ -92,6 +103,8 @@ impl Default for Pacer {
             doubled: 0,
             behind: None,
             queue: None,
+            crowded: None,
+            tight: false,
         };
         pacer.set_rate();
         pacer.level = pacer.depth;
@@ -106,6 +119,7 @@ impl Pacer {
                 let drained = 100u64.saturating_sub(queue.as_millis() as u64 / DRAIN);
                 (drained.max(PERCENT_DRAINING), LEAST_CONGESTED)
             }
+            None if self.tight => (PERCENT_TIGHT, LEAST_CONGESTED),
             None => (PERCENT, LEAST),
         };
         let bits = match self.estimate {
@@ -210,12 +224,15 @@ impl Pacer {
     }
 
     /// The path's queueing delay, where it is known.
-    pub fn note_queue(&mut self, delay: Option<Duration>) {
+    pub fn note_queue(&mut self, now: Instant, delay: Option<Duration>) {
         let limit = match self.queue {
             Some(_) => SHORT_QUEUE,
             None => LONG_QUEUE,
         };
         let queue = delay.filter(|delay| *delay > limit);
+        if queue.is_some() {
+            self.crowded = Some(now);
+        }
         if queue == self.queue {
             return;
         }
@@ -225,6 +242,22 @@ impl Pacer {
         }
         self.queue = queue;
         self.set_rate();
+    }
+
+    /// Whether the estimate is hardly more than what flows, or less, and there is nothing lower to
+    /// flow in its place. Where no queue confirms it, the estimate may be wrong.
+    pub fn note_tight(&mut self, now: Instant, tight: bool) {
+        if self.estimate.is_none() && self.behind.is_some() {
+            self.crowded = Some(now); // a burst has just found the path's limit
+        }
+        let crowded = |at| now.saturating_duration_since(at) < CROWDED_FOR;
+        let tight = tight && self.crowded.is_some_and(crowded);
+        if tight != self.tight {
+            self.tight = tight;
+            self.doubled = 0;
+            self.behind = None;
+            self.set_rate();
+        }
     }
 
     /// The viewer is behind at `now`, or (`false`) it has caught up.
@@ -242,7 +275,7 @@ impl Pacer {
             return;
         }
         let since = *self.behind.get_or_insert(now);
-        if self.queue.is_some() && self.estimate.is_some() {
+        if (self.queue.is_some() || self.tight) && self.estimate.is_some() {
             return; // a longer queue helps nobody
         }
         let step = match self.estimate {
@@ -270,215 +303,5 @@ impl Pacer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(start: Instant, millis: u64) -> Instant {
-        start + Duration::from_millis(millis)
-    }
-
-    /// Sends all that may leave each millisecond; bytes by millisecond.
-    fn drain(pacer: &mut Pacer, start: Instant, millis: u64, rate: Option<Bitrate>) -> Vec<usize> {
-        (0..millis)
-            .map(|ms| {
-                pacer.refill(at(start, ms), rate);
-                let mut sent = 0;
-                while pacer.is_open() {
-                    pacer.spend(1200);
-                    sent += 1200;
-                }
-                sent
-            })
-            .collect()
-    }
-
-    #[test]
-    fn an_ordinary_picture_leaves_at_once() {
-        let start = Instant::now();
-        // 4 Mb/s at 25 pictures a second are 20 KB a picture.
-        let rate = Some(Bitrate(4_000_000));
-        let mut pacer = Pacer::default();
-        for picture in 0..100u64 {
-            pacer.refill(at(start, picture * 40), rate);
-            for _ in 0..17 {
-                assert!(pacer.is_open(), "picture {picture}");
-                pacer.spend(1200);
-            }
-        }
-    }
-
-    #[test]
-    fn a_burst_is_spread_at_two_and_a_half_times_the_estimate() {
-        let start = Instant::now();
-        let mut pacer = Pacer::default();
-        let sent = drain(&mut pacer, start, 1000, Some(Bitrate(4_000_000)));
-        let total: usize = sent.iter().sum();
-        // 1.25 MB in a second, and the bucket's 50 KB at once.
-        assert!((1_250_000..1_320_000).contains(&total), "{total}");
-        assert!(sent[0] >= 50_000 && sent[0] < 53_000, "{}", sent[0]);
-        let second: usize = sent[500..].iter().sum();
-        assert!((610_000..640_000).contains(&second), "{second}");
-    }
-
-    #[test]
-    fn a_timer_lets_several_packets_leave() {
-        let start = Instant::now();
-        let rate = Some(Bitrate(4_000_000));
-        let mut pacer = Pacer::default();
-        pacer.refill(start, rate);
-        while pacer.is_open() {
-            pacer.spend(1200);
-        }
-        let wait = pacer.opens_in();
-        assert!((5..=7).contains(&wait.as_millis()), "{wait:?}");
-        pacer.refill(start + wait, rate);
-        let mut sent = 0;
-        while pacer.is_open() {
-            pacer.spend(1200);
-            sent += 1;
-        }
-        assert!((5..=7).contains(&sent), "{sent}");
-    }
-
-    #[test]
-    fn sound_goes_before_pictures_those_before_repairs_and_those_before_padding() {
-        let start = Instant::now();
-        let rate = Some(Bitrate(1_600_000));
-        let mut pacer = Pacer::default();
-        pacer.refill(start, rate);
-        let mut left = [0; 3];
-        for _ in 0..30 {
-            left[0] += usize::from(pacer.is_open());
-            left[1] += usize::from(pacer.has_left_for_repairs());
-            left[2] += usize::from(pacer.has_left_for_padding());
-            pacer.spend(1000);
-        }
-        // 4 Mb/s for 40 ms are 20 KB.
-        assert_eq!(left, [20, 10, 5]);
-        // Sound of 10 KB has left beyond the empty bucket: pictures come next, as it fills.
-        let mut order = Vec::new();
-        for ms in 1..120 {
-            pacer.refill(at(start, ms), rate);
-            let open = [
-                pacer.is_open(),
-                pacer.has_left_for_repairs(),
-                pacer.has_left_for_padding(),
-            ];
-            if order.last() != Some(&open) {
-                order.push(open);
-            }
-        }
-        let wanted = [
-            [false, false, false],
-            [true, false, false],
-            [true, true, false],
-            [true, true, true],
-        ];
-        assert_eq!(order, wanted);
-        let mut pacer = Pacer::default();
-        pacer.refill(start, rate);
-        pacer.spend(20_000);
-        let wait = pacer.repairs_in();
-        pacer.refill(start + wait, rate);
-        assert!(pacer.has_left_for_repairs(), "after {wait:?}");
-    }
-
-    #[test]
-    fn the_unknown_path_is_tried_ever_faster_until_it_loses() {
-        let start = Instant::now();
-        let mut pacer = Pacer::default();
-        let mut rates = Vec::new();
-        for ms in 0..500 {
-            pacer.note_behind(at(start, ms), true);
-            rates.push(pacer.rate() * 8 / 1_000_000);
-        }
-        assert_eq!((rates[0], rates[119], rates[120]), (12, 12, 24));
-        assert_eq!((rates[240], rates[499]), (48, 192));
-        pacer.note_loss(at(start, 500));
-        assert_eq!(pacer.rate() * 8, 96_000_000);
-        pacer.note_behind(at(start, 600), false);
-        // What was learned stays.
-        assert_eq!(pacer.rate() * 8, 96_000_000);
-        pacer.note_loss(at(start, 700));
-        assert_eq!(pacer.rate() * 8, 96_000_000, "not behind: no burst of ours");
-    }
-
-    #[test]
-    fn what_a_path_took_for_long_enough_is_where_the_next_burst_begins() {
-        let start = Instant::now();
-        let mut pacer = Pacer::default();
-        for ms in 0..300 {
-            pacer.note_behind(at(start, ms), true);
-        }
-        assert_eq!(pacer.rate() * 8, 48_000_000);
-        pacer.note_behind(at(start, 300), false);
-        assert_eq!(pacer.rate() * 8, 24_000_000);
-        pacer.note_behind(at(start, 400), true);
-        pacer.note_behind(at(start, 410), false);
-        assert_eq!(pacer.rate() * 8, 24_000_000);
-    }
-
-    #[test]
-    fn an_estimate_ends_the_trying() {
-        let start = Instant::now();
-        let mut pacer = Pacer::default();
-        for ms in 0..300 {
-            pacer.refill(at(start, ms), None);
-            pacer.note_behind(at(start, ms), true);
-        }
-        assert_eq!(pacer.rate() * 8, 48_000_000);
-        pacer.refill(at(start, 300), Some(Bitrate(1_000_000)));
-        assert_eq!(pacer.rate() * 8, 2_500_000);
-        pacer.note_behind(at(start, 310), true);
-        assert_eq!(pacer.rate() * 8, 2_500_000);
-    }
-
-    #[test]
-    fn nobody_falls_behind_for_ever() {
-        let start = Instant::now();
-        let mut pacer = Pacer::default();
-        let estimate = Some(Bitrate(300_000));
-        pacer.refill(start, estimate);
-        assert_eq!(pacer.rate() * 8, 750_000);
-        for ms in 0..1300 {
-            pacer.note_behind(at(start, ms), true);
-        }
-        assert_eq!(pacer.rate() * 8, 6_000_000);
-        pacer.note_behind(at(start, 1300), false);
-        assert_eq!(pacer.rate() * 8, 750_000);
-    }
-
-    #[test]
-    fn a_long_queue_on_the_path_ends_bursts_until_it_is_short() {
-        let start = Instant::now();
-        let mut pacer = Pacer::default();
-        pacer.refill(start, Some(Bitrate(1_000_000)));
-        let rates: Vec<u64> = [10, 79, 84, 200, 400, 60, 32, 29, 60]
-            .into_iter()
-            .map(|delay| {
-                pacer.note_queue(Some(Duration::from_millis(delay)));
-                for ms in 0..1000 {
-                    pacer.note_behind(at(start, ms), pacer.queue.is_some());
-                }
-                pacer.rate() * 8 / 10_000
-            })
-            .collect();
-        assert_eq!(rates, [250, 250, 79, 50, 40, 85, 92, 250, 250]);
-        // Where only reports tell of the path, nothing is known of its queue.
-        pacer.note_queue(Some(Duration::from_millis(100)));
-        pacer.note_queue(None);
-        assert_eq!(pacer.rate() * 8, 2_500_000);
-    }
-
-    #[test]
-    fn the_time_of_a_backlog_is_foreseen() {
-        let mut pacer = Pacer::default();
-        // 12, 24, 48, 96 Mb/s for 120 ms each are 2.7 MB.
-        let time = pacer.time_for(2_700_000, 0).unwrap();
-        assert!((470..490).contains(&time.as_millis()), "{time:?}");
-        pacer.refill(Instant::now(), Some(Bitrate(2_000_000)));
-        let time = pacer.time_for(625_000, 312_500).unwrap();
-        assert_eq!(time.as_millis(), 2000);
-        assert_eq!(pacer.time_for(1, 625_000), None);
-    }
-}
+#[path = "pace_tests.rs"]
+mod tests;

@@ -438,8 +438,11 @@ impl Slot {
         restart: Option<Restart>,
         now: Instant,
     ) {
-        if verdict == Verdict::Forward {
-            self.entering = self.layers.target();
+        match verdict {
+            Verdict::Forward => self.entering = self.layers.target(),
+            // What flowed before has ended, and so has what was left of it: packets of `source` would
+            // pass by a backlog of another encoding, and by the pacer with it.
+            _ => self.behind = self.behind.filter(|b| b.encoding == source.encoding),
         }
         let (seq, timestamp) = (packet.seq, packet.timestamp);
         self.line.set_clock_rate(packet.codec.clock_rate());

@@ -209,6 +209,15 @@ impl Core {
             }
         }
         if rest {
+            for slot in &mut viewer.slots {
+                let track = slot.track.and_then(|index| self.tracks.get(index as usize));
+                if let Some(track) = track
+                    && slot.lags(track, now)
+                    && slot.demand.admit(now)
+                {
+                    ended.extend(slot.track.zip(slot.behind.map(|b| b.encoding)));
+                }
+            }
             viewer.repairs.wait_behind(sent);
         } else {
             viewer.repairs.wait_no_longer();

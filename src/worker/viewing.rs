@@ -106,6 +106,7 @@ impl Core {
         let plan = allocate(viewer.estimate, requests.iter().map(|(_, r)| r));
         viewer.allocated_for = viewer.estimate;
         viewer.probe_target = plan.probe_target;
+        viewer.pacer.note_tight(now, plan.tight);
         let mut layers_changed = false;
         for (((at, index), request), choice) in requests.iter().zip(plan.choices) {
             let Some((slot, track)) = viewer
@@ -253,7 +254,7 @@ impl Core {
                         .on_twcc(micros, &feedback, &mut egress.log, &mut statuses);
                     let queue = viewer.congestion.queue_delay();
                     let queue = queue.map(|delay| Duration::from_micros(delay.max(0) as u64));
-                    viewer.pacer.note_queue(queue);
+                    viewer.pacer.note_queue(now, queue);
                 }
                 Ok(rtcp::Packet::Remb(remb)) => viewer.congestion.on_remb(micros, remb.bitrate),
                 Ok(_) => {}

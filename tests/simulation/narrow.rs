@@ -97,6 +97,46 @@ fn pictures_stop_with_a_word_where_only_sound_fits_and_come_again() {
 }
 
 #[test]
+fn pictures_that_hardly_fit_stay_live_beside_good_sound() {
+    over_seeds("pictures_that_hardly_fit_stay_live", 3, |seed| {
+        let mut world = World::new(seed, 1);
+        // 0.28 Mb/s in one layer, and a keyframe for whoever asks.
+        let plan = Plan {
+            packets_per_frame: 1,
+            keyframe_packets: 3,
+            gop: 1_000_000,
+            ..Plan::default()
+        };
+        let publisher = world.publish(0, 1, 1, plan);
+        let viewer = world.view(0, 1, ALICE);
+        limit(&mut world, viewer, Some(3_000_000));
+        world.run(8 * SECOND);
+        let asked = world.client(publisher).keyframe_requests;
+        limit(&mut world, viewer, Some(250_000));
+        world.run(5 * SECOND);
+        let from = world.now;
+        world.run(30 * SECOND);
+        let asked = world.client(publisher).keyframe_requests - asked;
+        assert!((3..=12).contains(&asked), "{asked} keyframes in 35 s");
+
+        let begun = world.client(publisher).connected.expect("connected");
+        let client = world.client(viewer);
+        let pictures = video(client);
+        let pictures = pictures.iter().filter(|p| p.at >= from);
+        let ages = pictures.map(|p| {
+            let made = begun + SECOND * (p.stamp.expect("a stamp").frame - 1) / 30;
+            p.at.saturating_duration_since(made)
+        });
+        let ages: Vec<Duration> = ages.collect();
+        assert!(ages.len() > 400, "{} pictures in 30 s", ages.len());
+        let oldest = ages.iter().max().expect("pictures");
+        assert!(*oldest < 3 * SECOND, "a picture is {oldest:?} old");
+        let heard = audio(client).iter().filter(|p| p.at >= from).count();
+        assert!(heard >= 1480, "{heard} of 1500 packets of sound");
+    });
+}
+
+#[test]
 fn who_speaks_has_the_better_picture() {
     over_seeds("who_speaks_has_the_better_picture", 3, |seed| {
         let mut world = World::new(seed, 1);

@@ -7,7 +7,7 @@ use weir::units::ParticipantId;
 
 use super::conference;
 use super::paths::{ALICE, PACKETS, SECOND, estimate, frames, layered, p95, path, run, switches};
-use crate::checks::{audio_lost, longest_freeze, shown, video};
+use crate::checks::{audio, audio_lost, longest_freeze, shown, video};
 use crate::client::Plan;
 use crate::link::Conditions;
 use crate::world::World;
@@ -53,6 +53,14 @@ const JOINING_RARE: &[Figure] = &[
     figure("audio lost", Limit::AtMost(0.04), 0.005),
 ];
 
+/// Of viewers whose path narrows until it carries the lowest layer or nothing but sound.
+const BARELY: &[Figure] = &[
+    figure("audio lost", Limit::AtMost(0.02), 0.003),
+    figure("sound p95, ms", Limit::AtMost(250.0), 20.0),
+    figure("sound p95 from 5 s on, ms", Limit::AtMost(250.0), 20.0),
+    figure("pictures a second", Limit::AtLeast(0.0), 3.0),
+];
+
 /// Of viewers that join a conference of ten: where the path has room for all nine pictures, for
 /// all of them in the lowest layer, and for some.
 const NINE_PICTURES: &[Figure] = &[
@@ -73,7 +81,7 @@ const NINE_AT_8: &[Figure] = &[
 const NINE_NARROW: &[Figure] = &[
     figure("first picture, ms", Limit::AtMost(300.0), 30.0),
     figure("last picture, ms", Limit::AtMost(8000.0), 800.0),
-    figure("audio lost", Limit::AtMost(0.12), 0.02),
+    figure("audio lost", Limit::AtMost(0.02), 0.004),
     figure("sound p95, ms", Limit::AtMost(400.0), 30.0),
     figure("keyframe requests", Limit::AtMost(20.0), 4.0),
 ];
@@ -141,6 +149,24 @@ pub const SCENARIOS: &[Scenario] = &[
         seeds: 10,
         figures: JOINING_RARE,
         run: |seed| narrow_joiner(seed, 10),
+    },
+    Scenario {
+        name: "4, then 0.35 Mb/s",
+        seeds: 10,
+        figures: BARELY,
+        run: |seed| barely(seed, 350_000),
+    },
+    Scenario {
+        name: "4, then 0.25 Mb/s",
+        seeds: 10,
+        figures: BARELY,
+        run: |seed| barely(seed, 250_000),
+    },
+    Scenario {
+        name: "4, then 0.15 Mb/s",
+        seeds: 10,
+        figures: BARELY,
+        run: |seed| barely(seed, 150_000),
     },
     Scenario {
         name: "nine pictures, no limit",
@@ -318,6 +344,42 @@ fn shared(seed: u64) -> Vec<f64> {
     });
     let share = bytes[0] / (bytes[0] + bytes[1]);
     vec![share, share.min(1.0 - share), p95(waits)]
+}
+
+/// A viewer whose path narrows: how long its sound takes, and how many pictures come beside it.
+fn barely(seed: u64, rate: u64) -> Vec<f64> {
+    let mut world = World::new(seed, 1);
+    let publisher = world.publish(0, 1, 1, layered(PACKETS));
+    world.run(3 * SECOND);
+    let viewer = world.view(0, 1, ALICE);
+    world.down[viewer.0].conditions = path(seed, Some(4_000_000));
+    world.run(10 * SECOND);
+    let from = world.now;
+    world.down[viewer.0].conditions = path(seed, Some(rate));
+    world.run(30 * SECOND);
+    let begun = world.clients[publisher.0].connected.expect("connected");
+    let client = world.client(viewer);
+    let delays = |since: Instant| {
+        let heard = audio(client);
+        let heard = heard.iter().filter(|p| p.at >= since);
+        p95(heard
+            .map(|p| {
+                let made =
+                    begun + Duration::from_millis(20) * (p.audio_number.expect("a number") - 500);
+                p.at.saturating_duration_since(made).as_secs_f64() * 1000.0
+            })
+            .collect())
+    };
+    let pictures = shown(&video(client))
+        .iter()
+        .filter(|at| **at >= from)
+        .count();
+    vec![
+        audio_lost(client),
+        delays(from),
+        delays(from + 5 * SECOND),
+        pictures as f64 / 30.0,
+    ]
 }
 
 /// A viewer that joins over a narrow path, in the middle of a segment of so many seconds.
