@@ -66,11 +66,6 @@ impl<'de> Deserialize<'de> for Secret {
 pub struct Limit(pub u32);
 
 impl Limit {
-    /// True when one more fits beside the `current` ones.
-    pub fn admits(self, current: usize) -> bool {
-        self.0 == 0 || current < self.0 as usize
-    }
-
     /// The bound, `None` when there is none.
     pub fn get(self) -> Option<u32> {
         (self.0 != 0).then_some(self.0)

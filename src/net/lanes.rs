@@ -20,24 +20,18 @@ use super::udp::UdpOptions;
 pub(super) struct Lanes {
     pub(super) prompt: Socket,
     pub(super) patient: Option<Socket>,
-    /// The kernel puts datagrams of one sender together.
-    pub(super) gro: bool,
 }
 
 /// Opens the prompt socket, and the patient one where it is wanted and can be had.
 pub(super) fn open(address: SocketAddr, options: UdpOptions) -> io::Result<Lanes> {
     let prompt = new(address, options)?;
     prompt.bind(&address.into())?;
-    let gro = prepare(&prompt, address.is_ipv6(), options)?;
+    prepare(&prompt, address.is_ipv6(), options)?;
     let patient = match options.lanes {
         true => beside(&prompt, address, options).ok(),
         false => None,
     };
-    Ok(Lanes {
-        prompt,
-        patient,
-        gro,
-    })
+    Ok(Lanes { prompt, patient })
 }
 
 /// An IPv6 socket of this address takes no IPv4.
@@ -57,8 +51,8 @@ fn new(address: SocketAddr, options: UdpOptions) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// What a bound socket needs; tells whether it has GRO.
-fn prepare(socket: &Socket, v6: bool, options: UdpOptions) -> io::Result<bool> {
+/// What a bound socket needs.
+fn prepare(socket: &Socket, v6: bool, options: UdpOptions) -> io::Result<()> {
     let fd = socket.as_fd();
     // With the right to, beyond the system's maximum; else up to it.
     let sizes = [
@@ -80,8 +74,9 @@ fn prepare(socket: &Socket, v6: bool, options: UdpOptions) -> io::Result<bool> {
     } else {
         sys::set_option(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
     }
-    // It only makes things better: kernels and sandboxes without it work too.
-    Ok(sys::set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok())
+    // The kernel puts datagrams of one sender together; those and sandboxes without it work too.
+    let _ = sys::set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1);
+    Ok(())
 }
 
 /// The patient socket at the address of the prompt one.
@@ -97,7 +92,7 @@ fn beside(prompt: &Socket, address: SocketAddr, options: UdpOptions) -> io::Resu
     let joined = share(&patient, 1)
         .and_then(|()| patient.bind(&prompt.local_addr()?))
         .and_then(|()| prepare(&patient, address.is_ipv6(), options))
-        .and_then(|_| sys::choose_socket(prompt.as_fd(), &FILTER));
+        .and_then(|()| sys::choose_socket(prompt.as_fd(), &FILTER));
     match joined {
         Ok(()) => {
             // What is read late tells when it came, where the kernel does.

@@ -1,5 +1,5 @@
-//! STUN before any session exists: read a message without allocating, check its
-//! integrity, answer it, or complete it for the ICE agent (RFC 8489, RFC 8445 §7).
+//! STUN: read a message without allocating, check its integrity, answer it, and ask
+//! a STUN server (RFC 8489, RFC 8445 §7).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -33,8 +33,6 @@ const MAX_USERNAME: usize = 508;
 const MAX_UNKNOWN: usize = 8;
 /// STUN 420 Unknown Attribute (RFC 8489 §14.8).
 pub const UNKNOWN_ATTRIBUTE: u16 = 420;
-/// What [`complete_request`] may add to a request.
-pub const COMPLETION_ROOM: usize = 8 + 12 + 24 + 8;
 
 /// A STUN message whose attributes were walked once.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +45,6 @@ pub struct StunView<'a> {
     fingerprint: bool,
     priority: Option<u32>,
     use_candidate: bool,
-    controlling: bool,
     controlled: bool,
     /// Attributes that this server must understand and does not (RFC 8489 §6.3.1).
     unknown: [u16; MAX_UNKNOWN],
@@ -81,7 +78,6 @@ impl<'a> StunView<'a> {
             fingerprint: false,
             priority: None,
             use_candidate: false,
-            controlling: false,
             controlled: false,
             unknown: [0; MAX_UNKNOWN],
             unknown_count: 0,
@@ -139,7 +135,6 @@ impl<'a> StunView<'a> {
             }
             ICE_CONTROLLING => {
                 sized(8)?;
-                self.controlling = true;
             }
             // The other attributes of RFC 8489 §18.3 that a request may carry.
             0x0001
@@ -220,14 +215,6 @@ impl<'a> StunView<'a> {
     /// of them: a request is then answered with [`UNKNOWN_ATTRIBUTE`] (RFC 8489 §6.3.1).
     pub fn unknown_required(&self) -> &[u16] {
         self.unknown.get(..self.unknown_count).unwrap_or_default()
-    }
-
-    /// A check that lacks what RFC 8445 §7.2.2 demands (PRIORITY, and the sender's role):
-    /// [`complete_request`] makes it whole. Small clients without a full ICE agent send such.
-    pub fn is_incomplete_check(&self) -> bool {
-        self.is_binding_request()
-            && self.has_username()
-            && (self.priority.is_none() || !(self.controlling || self.controlled))
     }
 
     /// Checks MESSAGE-INTEGRITY with a password (RFC 8489 §9.1.3, short-term credentials).
@@ -324,35 +311,6 @@ pub fn mapped_address(response: &[u8], transaction: [u8; 12]) -> Option<SocketAd
         }
         at += 4 + length.next_multiple_of(4);
     }
-}
-
-/// Writes an [incomplete check](StunView::is_incomplete_check) anew with what it lacks, so
-/// that an ICE agent that insists on RFC 8445 §7.2.2 takes it: PRIORITY as a
-/// peer-reflexive candidate would have it, ICE-CONTROLLING (the other side of an ICE-lite
-/// agent always controls, RFC 8445 §6.1.1), and MESSAGE-INTEGRITY and FINGERPRINT made again.
-///
-/// Only for requests whose integrity was verified with this `password`. `None` when it was not
-/// right or `out` is too small: it needs [`COMPLETION_ROOM`] more than the request.
-pub fn complete_request(request: &StunView<'_>, password: &[u8], out: &mut [u8]) -> Option<usize> {
-    /// Type preference 110 (peer-reflexive), local preference 65,535, component 1 (§5.1.2.1).
-    const PEER_REFLEXIVE: u32 = (110 << 24) | (65_535 << 8) | 255;
-
-    if !request.verify_integrity(password) {
-        return None;
-    }
-    let covered = request.bytes.get(HEADER..request.integrity_at?)?;
-    let mut writer = Writer::start(out, request.kind, request.transaction())?;
-    writer.raw(covered)?;
-    if request.priority.is_none() {
-        writer.attribute(PRIORITY, &PEER_REFLEXIVE.to_be_bytes())?;
-    }
-    if !request.controlling && !request.controlled {
-        // The tie-breaker only matters when both sides claim one role.
-        writer.attribute(ICE_CONTROLLING, &[0; 8])?;
-    }
-    writer.integrity(password)?;
-    writer.fingerprint()?;
-    Some(writer.at)
 }
 
 /// Builds a message; every step fails when the buffer is too small.

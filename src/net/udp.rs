@@ -53,7 +53,6 @@ pub struct UdpPort {
     bound: SocketAddr,
     v6: bool,
     only_v6: bool,
-    gro: bool,
     gso: bool,
     /// A run was taken.
     gso_works: bool,
@@ -75,7 +74,6 @@ impl UdpPort {
         let Lanes {
             prompt: socket,
             patient,
-            gro,
         } = lanes::open(address, options)?;
         let fd = socket.as_fd();
         let gso = sys::set_option(fd, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
@@ -89,7 +87,6 @@ impl UdpPort {
             bound,
             v6: address.is_ipv6(),
             only_v6: lanes::is_only_v6(address, options),
-            gro,
             gso,
             gso_works: false,
             refusals: 0,
@@ -113,11 +110,6 @@ impl UdpPort {
     /// Bytes of send buffer that the kernel granted, doubled too.
     pub fn send_buffer(&self) -> usize {
         self.socket.send_buffer_size().unwrap_or(0)
-    }
-
-    /// The kernel merges incoming datagrams.
-    pub fn has_gro(&self) -> bool {
-        self.gro
     }
 
     /// The kernel splits outgoing runs, as far as is known.

@@ -201,6 +201,21 @@ mod tests {
         assert_eq!(ask(&password, &optional), conflict);
     }
 
+    /// Small clients without a full agent leave out what RFC 8445 §7.1.1 asks for.
+    #[test]
+    fn a_check_without_priority_or_role_is_followed() {
+        use crate::net::stun::tests::check;
+        // USE-CANDIDATE, PRIORITY.
+        for parts in [&[0x0025][..], &[0x0025, 0x0024], &[]] {
+            let mut ice = agent();
+            let bytes = check(b"local:remote", ice.local.pwd.as_bytes(), parts);
+            let request = StunView::parse(&bytes).expect("well-formed");
+            let outcome = ice.check(Instant::now(), path(1), &request);
+            assert_eq!(outcome, CheckOutcome::Authentic { moved: true });
+            assert_eq!(ice.path(), Some(path(1)));
+        }
+    }
+
     #[test]
     fn of_aggressive_nominations_the_highest_priority_wins() {
         let now = Instant::now();

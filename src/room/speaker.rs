@@ -287,14 +287,6 @@ impl Speakers {
         self.active
     }
 
-    /// When the present spurt of a participant began; `None` in silence.
-    pub fn spurt(&self, participant: ParticipantId) -> Option<Instant> {
-        self.entry(participant)
-            .map(|e| e.voice)
-            .filter(Voice::is_open)
-            .map(|v| v.begun)
-    }
-
     /// Who is to be seen: the active speaker, then who talked most recently.
     pub fn seen(&self) -> impl Iterator<Item = ParticipantId> {
         self.recent.iter().copied()

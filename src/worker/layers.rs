@@ -1,28 +1,11 @@
 //! What viewers want of their slots' layers.
 
-use std::time::Instant;
-
 use super::core::Core;
 use crate::control::messages::{Event, LayerWish, Refusal};
 use crate::room::{Rung, Track};
-use crate::units::{Bitrate, SessionKey};
+use crate::units::SessionKey;
 
 impl Core {
-    /// Sets what a viewer's path carries in place of congestion control, for good; `None`
-    /// is no limit.
-    /// [`turn`](Self::turn) must follow as after any input.
-    pub fn set_estimate(&mut self, now: Instant, key: SessionKey, estimate: Option<Bitrate>) {
-        self.now = now;
-        let Some(session) = self.sessions.find(key) else {
-            return;
-        };
-        if let Some(viewer) = self.sessions.get_mut(session).and_then(|s| s.viewer()) {
-            viewer.estimate = estimate;
-            viewer.congestion.pin(estimate);
-            self.estimate_written(session);
-        }
-    }
-
     /// The estimate of what a viewer's path carries was written: chooses its layers anew
     /// when it moved materially.
     pub(super) fn estimate_written(&mut self, session: u32) {

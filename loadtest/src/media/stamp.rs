@@ -38,8 +38,6 @@ fn sum(bytes: &[u8]) -> u8 {
 }
 
 impl Stamp {
-    /// Largest stream number a stamp can carry.
-    pub const MAX_STREAM: u32 = (1 << 21) - 1;
     const MAX_AGE: u32 = (1 << 21) - 1;
 
     /// Its bytes.

@@ -62,16 +62,11 @@ pub struct Congestion {
     rtt: Option<Micros>,
     target: Option<f64>,
     carries: Carries,
-    /// Set from outside, in place of all feedback.
-    pinned: Option<Option<Bitrate>>,
 }
 
 impl Congestion {
     /// What the viewer's path takes; `None` while no limit is known.
     pub fn estimate(&self) -> Option<Bitrate> {
-        if let Some(pinned) = self.pinned {
-            return pinned;
-        }
         let rate = match &self.transport {
             // A viewer that tells a limit of its own beside it means it.
             Some(transport) => [transport.estimate(self.carries), self.reports.own()]
@@ -95,11 +90,6 @@ impl Congestion {
         if let Some(transport) = &self.transport {
             transport.arrivals.prefetch();
         }
-    }
-
-    /// Tells this estimate from now on, whatever feedback says.
-    pub fn pin(&mut self, estimate: Option<Bitrate>) {
-        self.pinned = Some(estimate);
     }
 
     /// The rate that would be useful beyond the estimate: probing goes towards it.

@@ -1,5 +1,5 @@
-//! Extended reports: the receiver's clock and our answer to it, which give the
-//! round trip to receivers that send no media (RFC 3611 §4.4, §4.5).
+//! Extended reports: a receiver's clock and the sender's answer to it, which give the
+//! round trip where who receives sends no media (RFC 3611 §4.4, §4.5).
 
 use super::{NtpTime, Raw, RtcpError, be16, be32};
 
