@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::paths::{SECOND, layered, p95, path};
+use super::paths::{SECOND, p95, path, sound_took};
 use crate::checks::{shown, video};
 use crate::client::{Plan, Received};
 use crate::world::{ClientId, World};
@@ -38,7 +38,7 @@ pub fn join(seed: u64, rate: Option<u64>, layers: bool) -> Vec<f64> {
                 keyframe_packets: 14,
                 gop: 60,
                 ..if layers {
-                    layered([1, 2, 7])
+                    Plan::layered([1, 2, 7])
                 } else {
                     Plan::default()
                 }
@@ -96,10 +96,8 @@ fn came(
     });
     let mut numbers = BTreeSet::new();
     for packet in client.received.iter().filter(|p| !p.video).filter(of) {
-        let number = packet.audio_number.expect("a number") - 500;
-        let made = begun + Duration::from_millis(20) * number;
-        let delay = packet.at.saturating_duration_since(made);
-        delays.push(delay.as_secs_f64() * 1000.0);
+        let (number, took) = sound_took(packet, begun);
+        delays.push(took);
         numbers.insert(number);
     }
     // What is still on its way at the end is not lost.

@@ -1,25 +1,15 @@
-//! Publishers, paths and measurements that the scenarios share.
+//! Paths and measurements that the scenarios share.
 
 use std::time::{Duration, Instant};
 
-use weir::control::messages::ViewTarget;
-use weir::units::ParticipantId;
-
-use crate::client::{Plan, Received};
+use crate::client::Received;
 use crate::link::Conditions;
 use crate::world::{ClientId, World};
-
-pub const ALICE: ViewTarget = ViewTarget::Participant(ParticipantId(1));
 
 pub const SECOND: Duration = Duration::from_secs(1);
 
 /// Packets a frame of the layers: 0.26, 0.53 and 2.6 Mb/s of payload.
 pub const PACKETS: [u16; 3] = [1, 2, 10];
-
-/// A publisher of three layers with so many packets a frame.
-pub fn layered(packets: [u16; 3]) -> Plan {
-    Plan::layered(packets)
-}
 
 /// Paths of many lengths, with and without jitter.
 pub fn path(seed: u64, rate: Option<u64>) -> Conditions {
@@ -53,6 +43,28 @@ pub fn estimate(world: &mut World, viewer: ClientId) -> f64 {
     let row = snapshot.viewers.iter().find(|v| v.key == key);
     let estimate = row.expect("a row").estimate;
     estimate.expect("a known estimate").0 as f64
+}
+
+/// How far the estimates move in 20 s from what they were `before`: the largest change, as a share.
+pub fn moved<const N: usize>(world: &mut World, viewers: [ClientId; N], before: [f64; N]) -> f64 {
+    let mut most = 0.0f64;
+    for _ in 0..20 {
+        world.run(SECOND);
+        let now = viewers.map(|v| estimate(world, v));
+        for (before, now) in before.iter().zip(now) {
+            most = most.max((now / before - 1.0).abs());
+        }
+    }
+    most
+}
+
+/// The number of a packet of sound, from 0, and how long it took, in ms, from a publisher that
+/// began then.
+pub fn sound_took(packet: &Received, begun: Instant) -> (u32, f64) {
+    let number = packet.audio_number.expect("a number") - 500;
+    let made = begun + Duration::from_millis(20) * number;
+    let took = packet.at.saturating_duration_since(made);
+    (number, took.as_secs_f64() * 1000.0)
 }
 
 /// Frames whose end came in `from..to`, by layer.

@@ -6,11 +6,13 @@ use weir::control::messages::ViewTarget;
 use weir::units::ParticipantId;
 
 use super::conference;
-use super::paths::{ALICE, PACKETS, SECOND, estimate, frames, layered, p95, path, run, switches};
+use super::paths::{
+    PACKETS, SECOND, estimate, frames, moved, p95, path, run, sound_took, switches,
+};
 use crate::checks::{audio, audio_lost, longest_freeze, shown, video};
 use crate::client::Plan;
 use crate::link::Conditions;
-use crate::world::World;
+use crate::world::{ALICE, World};
 
 /// What is asked of a figure, whatever the seed.
 #[derive(Debug, Clone, Copy)]
@@ -209,7 +211,7 @@ pub const SCENARIOS: &[Scenario] = &[
 /// A viewer with three layers to choose from.
 fn steps(seed: u64) -> Vec<f64> {
     let mut world = World::new(seed, 1);
-    world.publish(0, 1, 1, layered(PACKETS));
+    world.publish(0, 1, 1, Plan::layered(PACKETS));
     world.run(3 * SECOND);
     let viewer = world.view(0, 1, ALICE);
     let mut waits = Vec::new();
@@ -259,15 +261,7 @@ fn lossy_publisher(seed: u64) -> Vec<f64> {
     world.run(15 * SECOND);
     let before = viewers.map(|v| estimate(&mut world, v));
     world.up[publisher.0].conditions.loss = 0.02;
-    let mut moved = 0.0f64;
-    for _ in 0..20 {
-        world.run(SECOND);
-        let now = viewers.map(|v| estimate(&mut world, v));
-        for (before, now) in before.iter().zip(now) {
-            moved = moved.max((now / before - 1.0).abs());
-        }
-    }
-    vec![moved]
+    vec![moved(&mut world, viewers, before)]
 }
 
 /// Repairs keep the pictures coming.
@@ -296,7 +290,7 @@ fn lossy_viewer(seed: u64) -> Vec<f64> {
 /// A good path beside a poor one.
 fn neighbours(seed: u64) -> Vec<f64> {
     let mut world = World::new(seed, 1);
-    world.publish(0, 1, 1, layered(PACKETS));
+    world.publish(0, 1, 1, Plan::layered(PACKETS));
     world.run(3 * SECOND);
     let [good, poor] = [0, 1].map(|_| world.view(0, 1, ALICE));
     world.run(12 * SECOND);
@@ -306,11 +300,7 @@ fn neighbours(seed: u64) -> Vec<f64> {
         ..path(seed, Some(600_000))
     };
     let from = world.now;
-    let mut moved = 0.0f64;
-    for _ in 0..20 {
-        world.run(SECOND);
-        moved = moved.max((estimate(&mut world, good) / before - 1.0).abs());
-    }
+    let moved = moved(&mut world, [good], [before]);
     let to = world.now;
     let packets = video(world.client(good));
     let freeze = longest_freeze(&packets, from, to).as_secs_f64() * 1000.0;
@@ -326,7 +316,7 @@ fn shared(seed: u64) -> Vec<f64> {
     let mut world = World::new(seed, 1);
     // 0.26, 1.05 and 2.6 Mb/s: both can have the middle one.
     for participant in [1, 2] {
-        world.publish(0, 1, participant, layered([1, 4, 10]));
+        world.publish(0, 1, participant, Plan::layered([1, 4, 10]));
     }
     world.run(3 * SECOND);
     let first = world.view(0, 1, ALICE);
@@ -349,7 +339,7 @@ fn shared(seed: u64) -> Vec<f64> {
 /// A viewer whose path narrows: how long its sound takes, and how many pictures come beside it.
 fn barely(seed: u64, rate: u64) -> Vec<f64> {
     let mut world = World::new(seed, 1);
-    let publisher = world.publish(0, 1, 1, layered(PACKETS));
+    let publisher = world.publish(0, 1, 1, Plan::layered(PACKETS));
     world.run(3 * SECOND);
     let viewer = world.view(0, 1, ALICE);
     world.down[viewer.0].conditions = path(seed, Some(4_000_000));
@@ -362,13 +352,7 @@ fn barely(seed: u64, rate: u64) -> Vec<f64> {
     let delays = |since: Instant| {
         let heard = audio(client);
         let heard = heard.iter().filter(|p| p.at >= since);
-        p95(heard
-            .map(|p| {
-                let made =
-                    begun + Duration::from_millis(20) * (p.audio_number.expect("a number") - 500);
-                p.at.saturating_duration_since(made).as_secs_f64() * 1000.0
-            })
-            .collect())
+        p95(heard.map(|p| sound_took(p, begun).1).collect())
     };
     let pictures = shown(&video(client))
         .iter()
@@ -388,7 +372,7 @@ fn narrow_joiner(seed: u64, keyframes: u32) -> Vec<f64> {
     let plan = Plan {
         gop: keyframes * 30,
         reacts: false,
-        ..layered(PACKETS)
+        ..Plan::layered(PACKETS)
     };
     world.publish(0, 1, 1, plan);
     let since = u64::from(keyframes) * 1000 * seed / 11;
