@@ -1,4 +1,9 @@
-//! Rooms: who publishes and who speaks, the tracks, their packets and their fan-out lists.
+//! Rooms: who publishes and who speaks, the tracks, their packets and who gets them.
+//!
+//! A publisher's [`packet`] goes to its [`track`], and there to an [`encoding`] that measures it
+//! ([`stats`], [`meter`], and [`health`] for the [`doctor`]) and keeps the newest in a [`ring`].
+//! The [`ladder`] ranks what viewers can choose from; [`keyframe_request`] says when a publisher is
+//! asked. A room itself is [`membership`]; [`voice`] and [`speaker`] tell who speaks in it.
 
 pub mod doctor;
 pub mod encoding;

@@ -5,8 +5,8 @@
 //! answer goes to [`groups`] and from there to [`trendline`] and [`queue`] (does
 //! the delay rise, is there a queue), to [`acked`] (what arrives), to [`rate`]
 //! (delay-based control), to [`loss`] (loss-based bound) and to [`probe`]
-//! (trains that find more). Without it, [`reports`] has REMB and receiver
-//! reports. Times are microseconds of the worker's clock, rates bits per second.
+//! (trains that find more); `transport` holds them together. Without it,
+//! [`reports`] has REMB and receiver reports. Times are microseconds of the worker's clock, rates bits per second.
 
 pub mod acked;
 pub mod capacity;
