@@ -43,6 +43,20 @@ pub fn primary(payload: &[u8]) -> Option<Block<'_>> {
     blocks(payload).last()
 }
 
+/// All blocks are of the payload type `pt`: a receiver that has another number for their codec can't read
+/// them (RFC 2198 §3 has each block name its own).
+pub fn is_all_of(payload: &[u8], pt: u8) -> bool {
+    let mut rest = payload;
+    for _ in 0..MAX_BLOCKS {
+        match *rest {
+            [last, ..] if last & 0x80 == 0 => return last == pt,
+            [first, _, _, _, ref after @ ..] if first & 0x7f == pt => rest = after,
+            _ => return false,
+        }
+    }
+    false
+}
+
 /// Reads the headers; gives their number and the data after them.
 fn read_headers<'a>(
     payload: &'a [u8],
@@ -92,6 +106,13 @@ mod tests {
         assert_eq!((read[1].timestamp_offset, read[1].data), (960, &[3][..]));
         assert_eq!((read[2].payload_type, read[2].data), (111, &[4, 5][..]));
         assert_eq!(primary(&payload), read.last().copied());
+        assert!(is_all_of(&payload, 111));
+        assert!(!is_all_of(&payload, 120));
+        for (at, header) in [(0, 0xf8), (4, 0xf8), (8, 0x78)] {
+            let mut mixed = payload;
+            mixed[at] = header;
+            assert!(!is_all_of(&mixed, 111), "block {at}");
+        }
     }
 
     #[test]
@@ -100,6 +121,9 @@ mod tests {
         assert_eq!(primary(&[0xef, 0, 0]), None, "header cut short");
         assert_eq!(primary(&[0xef, 0, 0, 9, 0x6f, 1]), None, "data cut short");
         assert_eq!(primary(&[0xff; 200]), None, "headers without an end");
+        for payload in [&[][..], &[0xef, 0, 0], &[0xef, 0, 0, 9], &[0xef; 200]] {
+            assert!(!is_all_of(payload, 111), "{payload:?}");
+        }
         let empty = primary(&[0x6f]).unwrap();
         assert!(empty.data.is_empty());
     }

@@ -13,7 +13,7 @@ use super::formats::{OutgoingFormat, decodes};
 use super::line::{Backlog, Line, Moves, SourceId};
 use super::reception::Reception;
 use super::select::{Layers, Selection, Verdict};
-use crate::codec::{Cell, Codec, PictureIds};
+use crate::codec::{Cell, Codec, PictureIds, red};
 use crate::control::messages::LayerWish;
 use crate::net::prefetch::prefetch;
 use crate::peer::egress::{Egress, Outlet, Patch, SendError, Unchanged};
@@ -314,21 +314,20 @@ impl Slot {
             epoch: track.epoch,
             encoding,
         };
+        let format = self.formats.get(usize::from(packet.format));
+        let Some(format) = format.copied().flatten() else {
+            // Before it is judged: what can't be sent begins nothing, and ends what flowed.
+            return self.refuse(source);
+        };
         let (kind, known) = (self.kind, &self.known);
         let entry = || packet.entry || kind == MediaKind::Audio && !knows(known, source, packet);
         let verdict = self.selection.judge(source, entry);
         if verdict == Verdict::Drop {
             return Forwarded::NotSelected;
         }
-        let Some(format) = self
-            .formats
-            .get(usize::from(packet.format))
-            .copied()
-            .flatten()
-        else {
-            return Forwarded::NoFormat;
-        };
-        let broken = packet.seq > self.line.expected() + LINE_BREAK;
+        // Numbers of one source must never be taken for another's: a nonce would seal two packets.
+        let broken = packet.seq > self.line.expected() + LINE_BREAK
+            || verdict == Verdict::Forward && self.line.source() != Some(source);
         let restart = match &mut self.behind {
             Some(behind) => behind.take_restart(encoding, packet),
             None => None,
@@ -416,6 +415,17 @@ impl Slot {
             }
             Err(error) => Forwarded::Failed(error),
         }
+    }
+
+    /// A packet of `source` has no payload type here.
+    #[cold]
+    fn refuse(&mut self, source: SourceId) -> Forwarded {
+        if self.selection.current() == Some(source) {
+            self.selection.interrupt();
+        } else if self.selection.awaited() != Some(source) {
+            return Forwarded::NotSelected;
+        }
+        Forwarded::NoFormat
     }
 
     /// See [`Forwarded::Overtaken`]. What the ring can't give is left to the viewer's repairs.
@@ -650,18 +660,19 @@ fn knows(known: &Option<(SourceId, u64)>, source: SourceId, packet: &Packet) -> 
     })
 }
 
-/// The payload type and bytes a viewer gets: RED whole where it negotiated
-/// RED, else, or when it is to stand `alone`, the primary block.
+/// The payload type and bytes a viewer gets: RED whole where it negotiated RED and has the number
+/// that the blocks name their codec by; else, or when it is to stand `alone`, the primary block.
 #[inline]
 fn outgoing_payload<'p>(
     packet: &'p Packet,
     format: &OutgoingFormat,
     alone: bool,
 ) -> (u8, &'p [u8]) {
-    match (packet.red_primary, format.red_pt.filter(|_| !alone)) {
+    let whole = || !alone && red::is_all_of(&packet.payload, format.pt);
+    match (packet.red_primary, format.red_pt) {
         (None, _) => (format.pt, &packet.payload),
-        (Some(_), Some(red)) => (red, &packet.payload),
-        (Some(primary), None) => (
+        (Some(_), Some(pt)) if whole() => (pt, &packet.payload),
+        (Some(primary), _) => (
             format.pt,
             packet.payload.get(usize::from(primary)..).unwrap_or(&[]),
         ),

@@ -236,6 +236,50 @@ fn picture_ids_go_on_over_a_change_of_publishers() {
     }
 }
 
+/// A source that has begun without a run of its own would be given the numbers of the one before: one
+/// nonce would seal two packets, on which the sender panics here.
+#[test]
+fn what_there_is_no_payload_type_for_begins_nothing() {
+    let mut bench = bench(true);
+    let mut last = bench.forward(keyframe(100, 3000));
+    for i in 1..10u64 {
+        last = bench.forward(packet(100 + i, 3000 * i as u32));
+    }
+    let (_, before, ..) = bench.open(last);
+    // Another publisher, who may change between two codecs of which the viewer has one.
+    let mut formats = bench.track.formats.clone();
+    formats.push(Format {
+        codec: Codec::H265,
+        fmtp: "".into(),
+        channels: 1,
+    });
+    let source = Source::Local { session: 5 };
+    bench.track.attach(source, 2, formats, &[]);
+    aim(&mut bench.slot, &bench.track);
+    let unknown = |mut packet: Packet| {
+        packet.format = 1;
+        packet.codec = Codec::H265;
+        packet
+    };
+    let refused = |bench: &mut Bench, packet: Packet| {
+        let (result, sent) = bench.out(|s, out, e, t| s.forward(out, e, t, 0, &packet));
+        assert_eq!((result, sent.len()), (Forwarded::NoFormat, 0));
+        assert_eq!(bench.slot.selection.current(), None);
+    };
+    refused(&mut bench, unknown(keyframe(50, 9000)));
+    let next = bench.forward(keyframe(105, 12_000));
+    assert_eq!(bench.open(next).1, before + 1);
+    let next = bench.forward(packet(106, 15_000));
+    assert_eq!(bench.open(next).1, before + 2);
+    // In the middle of what flows it ends that, and it goes on with a keyframe only.
+    refused(&mut bench, unknown(packet(107, 18_000)));
+    let delta = packet(108, 21_000);
+    let (result, _) = bench.out(|s, out, e, t| s.forward(out, e, t, 0, &delta));
+    assert_eq!(result, Forwarded::NotSelected);
+    let next = bench.forward(keyframe(109, 24_000));
+    assert_eq!(bench.open(next).1, before + 3);
+}
+
 /// Decoders that get a whole line decode what they should not.
 #[test]
 fn a_line_that_broke_goes_on_with_a_keyframe_only() {
@@ -282,12 +326,12 @@ fn what_was_never_sent_or_is_long_gone_is_not_repaired() {
     }
 }
 
-#[test]
-fn redundancy_of_the_time_before_a_switch_is_left_out() {
+/// A slot for Opus as number `pt` and RED as 63, on a track of such.
+fn listening(pt: u8) -> Bench {
     let mut bench = bench(false);
     let mut voice = section(Codec::Opus, false, &[]);
     voice.kind = MediaKind::Audio;
-    voice.codecs[0].pt = 111;
+    voice.codecs[0].pt = pt;
     voice.codecs[0].red_pt = Some(63);
     let ssrcs = SignalledSsrc {
         ssrc: 1111,
@@ -312,22 +356,39 @@ fn redundancy_of_the_time_before_a_switch_is_left_out() {
         .track
         .attach(Source::Local { session: 0 }, 1, vec![format], &[]);
     aim(&mut bench.slot, &bench.track);
+    bench
+}
+
+/// Five packets of RED, whose blocks are of Opus as 111: payload type and length of what went out, too.
+fn send_red(bench: &mut Bench) -> (Vec<Vec<u8>>, Vec<(u8, usize)>) {
     let mut sent = Vec::new();
     for seq in 10..15u64 {
         let mut red = packet(seq, seq as u32 * 960);
         red.codec = Codec::Opus;
-        red.red_primary = Some(3);
-        red.payload = vec![1, 2, 3, seq as u8].into();
+        red.red_primary = Some(6);
+        red.payload = vec![0x80 | 111, 0x0f, 0, 1, 111, 7, seq as u8].into();
         sent.push(bench.forward(red));
     }
-    let seen: Vec<(u8, usize)> = sent
-        .iter()
-        .map(|datagram| {
-            let (pt, _, _, payload) = bench.open(datagram.clone());
-            (pt, payload.len())
-        })
-        .collect();
-    assert_eq!(seen, [(111, 1), (111, 1), (63, 4), (63, 4), (63, 4)]);
+    let opened = |datagram: &Vec<u8>| {
+        let (pt, _, _, payload) = bench.open(datagram.clone());
+        (pt, payload.len())
+    };
+    let seen = sent.iter().map(opened).collect();
+    (sent, seen)
+}
+
+/// It would be dropped for blocks that the receiver knows no decoder for.
+#[test]
+fn redundancy_goes_to_those_who_have_its_number_for_the_codec() {
+    let (_, seen) = send_red(&mut listening(120));
+    assert_eq!(seen, [(120, 1); 5]);
+}
+
+#[test]
+fn redundancy_of_the_time_before_a_switch_is_left_out() {
+    let mut bench = listening(111);
+    let (sent, seen) = send_red(&mut bench);
+    assert_eq!(seen, [(111, 1), (111, 1), (63, 7), (63, 7), (63, 7)]);
     // And a repair is the same again.
     for (number, datagram) in (100..).zip(&sent) {
         let (_, again) = bench.out(|s, out, e, t| s.repair(out, e, t, number));
