@@ -49,7 +49,12 @@ impl Core {
     pub(super) fn feed_starving(&mut self, now: Instant) {
         let mut starving = std::mem::take(&mut self.starving);
         for hungry in starving.drain(..) {
-            if let Some((track, encoding)) = self.feed(now, hungry) {
+            let mut wanted = None;
+            self.guarded(now, hungry.session, |core| {
+                wanted = core.feed(now, hungry);
+                Ok(())
+            });
+            if let Some((track, encoding)) = wanted {
                 self.want_keyframe(track, encoding);
             }
         }
@@ -66,6 +71,8 @@ impl Core {
             return None;
         };
         let slot = viewer.slots.get_mut(usize::from(hungry.slot))?;
+        #[cfg(test)]
+        crate::viewer::slot::doom::strike(slot.ssrcs.ssrc, crate::viewer::slot::doom::Doing::Feed);
         let index = slot.track?;
         let track = self.tracks.get(index as usize)?;
         let asked = hungry.needed.is_none();
@@ -80,7 +87,11 @@ impl Core {
             now.saturating_duration_since(fed.at) < patience.min(TRIED)
         });
         let at_it = slot.behind.is_some_and(|b| b.encoding == wanted);
-        if at_it && !asked || asked && settling {
+        if at_it && !asked {
+            self.behind.push(hungry.session); // there may have been no path when it was handed out
+            return None;
+        }
+        if asked && settling {
             return None;
         }
         let encoding = track.encodings.get(usize::from(wanted))?;
@@ -333,6 +344,8 @@ fn queue(slots: &mut [Slot], tracks: &slab::Slab<Track>, pacer: &Pacer) -> Queue
 /// Why the slot needs a keyframe; `None` when it has it by now.
 fn need(slot: &Slot, track: &Track, asked: bool) -> Option<Need> {
     match (slot.selection.awaited(), slot.selection.current()) {
+        // There is no such thing in sound, so that it would be asked for without end.
+        _ if slot.kind == MediaKind::Audio => None,
         (Some(_), None) => Some(Need::Join),
         (Some(target), Some(current)) => {
             let late = slot

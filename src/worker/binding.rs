@@ -32,6 +32,14 @@ const LOOK_BACK_PACKETS: u64 = 24;
 impl Core {
     /// Binds the slots of a viewer to the tracks of whom it is to see and hear.
     pub(super) fn bind_viewer(&mut self, session: u32) {
+        // What others do makes it necessary, too: they must not end for its sake.
+        self.guarded(self.now, session, |core| {
+            core.bind_slots(session);
+            Ok(())
+        });
+    }
+
+    fn bind_slots(&mut self, session: u32) {
         let Some(Session {
             room: room_id,
             media: Media::Viewer(viewer),
@@ -290,36 +298,43 @@ impl Core {
     /// it was noticed.
     pub(super) fn look_back(&mut self, now: Instant, flush: &mut dyn Flush) {
         while let Some(subscriber) = self.look_back.pop() {
-            let Some(Session {
-                media: Media::Viewer(viewer),
-                transport,
-                ..
-            }) = self.sessions.get_mut(subscriber.session)
-            else {
-                continue;
-            };
-            let (Some(egress), Some(path)) = (&mut viewer.egress, transport.ice.path()) else {
-                continue;
-            };
-            let Some(slot) = viewer.slots.get_mut(usize::from(subscriber.slot)) else {
-                continue;
-            };
-            if slot.selection.current().is_some() {
-                continue; // bound more than once in this turn
-            }
-            let Some(track) = slot.track.and_then(|t| self.tracks.get(t as usize)) else {
-                continue;
-            };
-            let mut out = self.outputs.outlet(now, &self.config.clock, path, flush);
-            for packet in newest(track, now) {
-                match slot.forward(&mut out, egress, track, 0, packet) {
-                    Forwarded::Sent(size) => {
-                        self.totals.rtp_out += 1;
-                        viewer.sent.count(size);
-                    }
-                    Forwarded::Failed(_) => self.totals.drops.add(DropReason::EgressFull),
-                    _ => {}
+            self.guarded(now, subscriber.session, |core| {
+                core.send_voice(now, subscriber, flush);
+                Ok(())
+            });
+        }
+    }
+
+    fn send_voice(&mut self, now: Instant, subscriber: Subscriber, flush: &mut dyn Flush) {
+        let Some(Session {
+            media: Media::Viewer(viewer),
+            transport,
+            ..
+        }) = self.sessions.get_mut(subscriber.session)
+        else {
+            return;
+        };
+        let (Some(egress), Some(path)) = (&mut viewer.egress, transport.ice.path()) else {
+            return;
+        };
+        let Some(slot) = viewer.slots.get_mut(usize::from(subscriber.slot)) else {
+            return;
+        };
+        if slot.selection.current().is_some() {
+            return; // bound more than once in this turn
+        }
+        let Some(track) = slot.track.and_then(|t| self.tracks.get(t as usize)) else {
+            return;
+        };
+        let mut out = self.outputs.outlet(now, &self.config.clock, path, flush);
+        for packet in newest(track, now) {
+            match slot.forward(&mut out, egress, track, 0, packet) {
+                Forwarded::Sent(size) => {
+                    self.totals.rtp_out += 1;
+                    viewer.sent.count(size);
                 }
+                Forwarded::Failed(_) => self.totals.drops.add(DropReason::EgressFull),
+                _ => {}
             }
         }
     }

@@ -142,16 +142,16 @@ impl Core {
             let Some(slot) = viewer.slots.get_mut(at) else {
                 continue;
             };
-            if slot.track != Some(index) {
-                match move_on(slot, index, track, budget, &pending) {
-                    Some(left) => moved.push((*subscriber, left)),
-                    None => continue,
-                }
-            }
             let mut out = self.outputs.outlet(now, &self.config.clock, path, flush);
             viewer.pacer.refill(now, viewer.estimate);
             // What one viewer's line makes of these packets must not harm the others.
             let whole = catch_unwind(AssertUnwindSafe(|| {
+                if slot.track != Some(index) {
+                    match move_on(slot, index, track, budget, &pending) {
+                        Some(left) => moved.push((*subscriber, left)),
+                        None => return,
+                    }
+                }
                 for (encoding, packet) in &pending {
                     if slot
                         .behind

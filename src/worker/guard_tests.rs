@@ -10,6 +10,7 @@ pub(super) mod stage;
 
 use std::time::Duration;
 
+use super::backlog::Starving;
 use super::session::{Media, Session};
 use crate::control::messages::{CloseReason, Event};
 use crate::net::arena::SendArena;
@@ -132,6 +133,33 @@ fn a_line_that_panics_while_it_is_aimed_ends_alone() {
         .find(|(_, t)| t.key.kind == MediaKind::Video);
     let index = index.expect("a video track").0 as u32;
     stage.core.aim_soon(index);
+    assert_eq!(turn(&mut stage, &[]), [2]);
+    others_go_on(&mut stage, 2);
+}
+
+#[test]
+fn a_line_that_panics_while_it_is_bound_for_anothers_sake_ends_alone() {
+    let mut stage = staged();
+    doom(ssrc(&stage, 2), Doing::Aim);
+    for peer in 1..=3 {
+        stage.core.bind_viewer(stage.keys[peer].slot);
+    }
+    assert_eq!(turn(&mut stage, &[]), [2]);
+    others_go_on(&mut stage, 2);
+}
+
+#[test]
+fn a_line_that_panics_while_it_is_found_a_keyframe_ends_alone() {
+    let mut stage = staged();
+    doom(ssrc(&stage, 2), Doing::Feed);
+    let session = stage.keys[2].slot;
+    for slot in 0..2 {
+        stage.core.starving.push(Starving {
+            session,
+            slot,
+            needed: None,
+        });
+    }
     assert_eq!(turn(&mut stage, &[]), [2]);
     others_go_on(&mut stage, 2);
 }

@@ -36,6 +36,8 @@ pub mod timers;
 mod viewing;
 
 #[cfg(test)]
+mod backlog_tests;
+#[cfg(test)]
 mod fanout_tests;
 #[cfg(test)]
 mod guard_tests;

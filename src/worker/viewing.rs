@@ -54,10 +54,7 @@ impl Core {
             track.unaimed = false;
             let subscribers: Vec<u32> = track.subscribers.iter().map(|s| s.session).collect();
             for session in subscribers {
-                self.guarded(self.now, session, |core| {
-                    core.aim_viewer(session);
-                    Ok(())
-                });
+                self.aim_viewer(session);
             }
         }
     }
@@ -66,6 +63,14 @@ impl Core {
     /// the keyframes that takes, and tells the control plane when media begins
     /// or ends. Called when choices, wishes or the estimate change, and once a second.
     pub(super) fn aim_viewer(&mut self, session: u32) {
+        // Whatever made it necessary is not this viewer's alone.
+        self.guarded(self.now, session, |core| {
+            core.aim_slots(session);
+            Ok(())
+        });
+    }
+
+    fn aim_slots(&mut self, session: u32) {
         self.leave_dead_tracks(session);
         self.enter_kept_keyframes(session);
         let Some(Session {

@@ -87,6 +87,7 @@ impl Slot {
         let Some(&rung) = rung else {
             if self.paused || track.encodings.is_empty() {
                 self.selection.stop();
+                self.fed = None; // nobody can tell now what it was of use for
             }
             if track.encodings.is_empty() {
                 self.behind = None; // the packets have gone with their publisher

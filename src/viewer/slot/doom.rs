@@ -11,6 +11,8 @@ pub enum Doing {
     Advance,
     /// Choosing layers.
     Aim,
+    /// Being found a keyframe.
+    Feed,
 }
 
 thread_local! {
