@@ -2,12 +2,20 @@
 //! UDP is blocked. A frame on a connection is treated as a datagram from its remote address.
 
 mod connection;
+/// Who is counted for an address: nobody has fewer addresses of IPv6 than a /64.
+fn owner(remote: SocketAddr) -> IpAddr {
+    match remote.ip().to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address => address,
+    }
+}
+
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
@@ -41,10 +49,10 @@ const TICK: Duration = Duration::from_secs(1);
 pub struct TcpLimits {
     /// Connections of one worker.
     pub total: usize,
-    /// Connections from one address. An office behind one NAT shares it.
+    /// Connections from one address, or one IPv6 /64. An office behind one NAT shares it.
     pub per_address: u32,
-    /// A connection that sent no STUN message in this time is closed.
-    pub first_stun: Duration,
+    /// A connection on which no connectivity check has proved a session in this time is closed.
+    pub first_check: Duration,
     /// A connection that sent nothing for so long is closed. (Sessions end earlier: RFC 7675.)
     pub idle: Duration,
     /// A connection that took nothing of what waits for it for so long is closed.
@@ -56,7 +64,7 @@ impl Default for TcpLimits {
         Self {
             total: 1024,
             per_address: 64,
-            first_stun: Duration::from_secs(10),
+            first_check: Duration::from_secs(10),
             idle: Duration::from_secs(60),
             stuck: Duration::from_secs(5),
         }
@@ -182,7 +190,7 @@ impl TcpPort {
         remote: SocketAddr,
         now: Instant,
     ) -> io::Result<()> {
-        let used = self.per_address.get(&remote.ip()).copied().unwrap_or(0);
+        let used = self.per_address.get(&owner(remote)).copied().unwrap_or(0);
         if self.connections.len() >= self.limits.total || used >= self.limits.per_address {
             self.drops.add(DropReason::SessionTableFull);
             return Ok(());
@@ -196,7 +204,7 @@ impl TcpPort {
             registry.register(&mut stream, Token(self.first_token + key), interest)?;
         }
         entry.insert(Connection::new(stream, local, remote, now));
-        *self.per_address.entry(remote.ip()).or_default() += 1;
+        *self.per_address.entry(owner(remote)).or_default() += 1;
         self.index.insert(Proto::Tcp, remote, key as u32);
         self.next_tick.get_or_insert(now + TICK);
         Ok(())
@@ -293,8 +301,9 @@ impl TcpPort {
         path.proto == Proto::Tcp && self.index.get(Proto::Tcp, path.remote).is_some()
     }
 
-    /// Closes connections whose time is over.
-    pub fn expire(&mut self, now: Instant) {
+    /// Closes connections whose time is over. `is_known` tells of an address whether a session is to be
+    /// reached there: whoever just opens connections must not take all places.
+    pub fn expire(&mut self, now: Instant, is_known: impl Fn(SocketAddr) -> bool) {
         if self.next_tick.is_none_or(|at| at > now) {
             return;
         }
@@ -305,7 +314,7 @@ impl TcpPort {
         let late: Vec<usize> = self
             .connections
             .iter()
-            .filter(|(_, connection)| connection.is_late(now, &limits))
+            .filter(|(_, c)| c.is_late(now, &limits, is_known(c.remote)))
             .map(|(key, _)| key)
             .collect();
         for key in late {
@@ -349,10 +358,10 @@ impl TcpPort {
         }
         self.unfinished.retain(|other| *other != key);
         self.index.remove(Proto::Tcp, connection.remote);
-        if let Some(used) = self.per_address.get_mut(&connection.remote.ip()) {
+        if let Some(used) = self.per_address.get_mut(&owner(connection.remote)) {
             *used -= 1;
             if *used == 0 {
-                self.per_address.remove(&connection.remote.ip());
+                self.per_address.remove(&owner(connection.remote));
             }
         }
         self.closed.push(connection.remote);

@@ -162,7 +162,9 @@ impl Network {
             if port.has_more() {
                 port.resume(now, &mut frame);
             }
-            port.expire(now);
+        }
+        for port in &mut self.tcp {
+            port.expire(now, |remote| core.knows(remote));
         }
         for port in &mut self.tcp {
             while let Some(remote) = port.pop_closed() {

@@ -175,6 +175,11 @@ impl Core {
         );
     }
 
+    /// A connectivity check from there, by TCP, was some session's.
+    pub(super) fn knows(&self, remote: SocketAddr) -> bool {
+        self.addresses.get(Proto::Tcp, remote).is_some()
+    }
+
     pub(super) fn tcp_closed(&mut self, remote: SocketAddr) {
         if let Some(slot) = self.addresses.remove(Proto::Tcp, remote)
             && let Some(session) = self.sessions.get_mut(slot)

@@ -36,6 +36,7 @@ pub(super) struct Connection {
     /// Frames that the kernel has not taken; the first `written` bytes are gone.
     pub(super) waiting: Vec<u8>,
     written: usize,
+    opened: Instant,
     /// A STUN message came.
     proven: bool,
     last_frame: Instant,
@@ -58,6 +59,7 @@ impl Connection {
             partial: Vec::new(),
             waiting: Vec::new(),
             written: 0,
+            opened: now,
             proven: false,
             last_frame: now,
             last_progress: now,
@@ -166,12 +168,13 @@ impl Connection {
         Ok(())
     }
 
-    /// One of the limits on its time is over.
-    pub(super) fn is_late(&self, now: Instant, limits: &TcpLimits) -> bool {
+    /// One of the limits on its time is over. `is_known` tells whether a session is to be reached by it.
+    pub(super) fn is_late(&self, now: Instant, limits: &TcpLimits, is_known: bool) -> bool {
+        let young = now.saturating_duration_since(self.opened) < limits.first_check;
         let silent = now.saturating_duration_since(self.last_frame);
         let stuck = now.saturating_duration_since(self.last_progress);
         silent >= limits.idle
-            || (!self.proven && silent >= limits.first_stun)
+            || (!is_known && !young)
             || (!self.waiting.is_empty() && stuck >= limits.stuck)
     }
 }

@@ -15,6 +15,8 @@ struct Bench {
     frames: Vec<(SocketAddr, Vec<u8>)>,
     closed: Vec<SocketAddr>,
     start: Instant,
+    /// No session is known at any connection.
+    strangers: bool,
 }
 
 impl Bench {
@@ -30,7 +32,16 @@ impl Bench {
             frames: Vec::new(),
             closed: Vec::new(),
             start: Instant::now(),
+            strangers: false,
         }
+    }
+
+    /// How many connections are left after so many seconds.
+    fn left_after(&mut self, seconds: u64) -> usize {
+        self.port.next_tick = Some(self.start);
+        let now = self.start + Duration::from_secs(seconds);
+        self.port.expire(now, |_| !self.strangers);
+        self.port.connections()
     }
 
     fn client(&mut self) -> Client {
@@ -66,7 +77,7 @@ impl Bench {
                 }
             }
             self.port.resume(now, &mut keep);
-            self.port.expire(now);
+            self.port.expire(now, |_| !self.strangers);
             while let Some(remote) = self.port.pop_closed() {
                 self.closed.push(remote);
             }
@@ -199,11 +210,34 @@ fn strangers_are_shown_out() {
         assert!(bench.frames.is_empty());
         assert_eq!(bench.port.take_drops().total(), 1);
     }
-    let mut silent = Bench::new(TcpLimits::default());
-    let _client = silent.client();
-    silent.run(Duration::ZERO, |b| b.port.connections() == 1);
-    silent.run(Duration::from_secs(11), |b| b.port.connections() == 0);
-    assert!(silent.port.next_deadline().is_none());
+    // Nor does it help to say something that looks like a check now and then.
+    for says in [&[][..], &framed(&[0; 20])] {
+        let mut bench = Bench::new(TcpLimits::default());
+        bench.strangers = true;
+        let mut client = bench.client();
+        client.write_all(says).expect("write");
+        bench.run(Duration::ZERO, |b| {
+            b.port.connections() == 1 && b.frames.is_empty() == says.is_empty()
+        });
+        assert_eq!(bench.left_after(9), 1);
+        assert_eq!(bench.left_after(11), 0);
+        assert!(bench.port.next_deadline().is_none());
+    }
+    let mut known = Bench::new(TcpLimits::default());
+    let mut client = known.client();
+    client.write_all(&framed(&[0; 20])).expect("write");
+    known.run(Duration::ZERO, |b| !b.frames.is_empty());
+    assert_eq!(known.left_after(59), 1);
+    assert_eq!(known.left_after(62), 0);
+}
+
+#[test]
+fn an_address_of_ipv6_counts_with_its_neighbours() {
+    let owner = |address: &str| owner(SocketAddr::new(address.parse().expect("an address"), 9));
+    assert_eq!(owner("2001:db8:1:2::3"), owner("2001:db8:1:2:ffff::4"));
+    assert_ne!(owner("2001:db8:1:2::3"), owner("2001:db8:1:3::3"));
+    assert_eq!(owner("::ffff:192.0.2.1"), owner("192.0.2.1"));
+    assert_ne!(owner("192.0.2.1"), owner("192.0.2.2"));
 }
 
 #[test]
