@@ -284,6 +284,17 @@ impl Core {
         }
     }
 
+    /// A message did not find room in the queue of its worker. Nobody there knows that a packet is
+    /// missing, nor has anybody but the publisher another way on for its pictures.
+    pub fn refused(&mut self, message: &MeshMessage) {
+        if let MeshMessage::Media(media) = message
+            && media.track.kind == MediaKind::Video
+            && let Some(&index) = self.track_index.get(&media.track)
+        {
+            self.want_keyframe(index, media.encoding);
+        }
+    }
+
     pub(super) fn mesh(&mut self, now: Instant, from: WorkerId, message: MeshMessage) {
         match message {
             MeshMessage::Interest { room, on } => self.note_interest(from, room, on),

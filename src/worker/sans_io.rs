@@ -35,10 +35,14 @@ pub trait SansIo {
     fn expect(&mut self, datagram: &Datagram<'_>);
     /// A TCP connection is gone.
     fn tcp_closed(&mut self, now: Instant, remote: SocketAddr);
+    /// A session is to be reached by the TCP connection from this address.
+    fn knows(&self, remote: SocketAddr) -> bool;
     /// The control plane wants something.
     fn command(&mut self, now: Instant, command: Command);
     /// Another worker says something.
     fn mesh(&mut self, now: Instant, from: WorkerId, message: Self::Mesh);
+    /// A message that may be dropped was: its worker can't keep up.
+    fn refused(&mut self, message: Self::Mesh);
     /// A video frame has begun to arrive since the last turn and its end has not: it leaves
     /// better as a whole.
     fn is_mid_frame(&self) -> bool;
@@ -83,12 +87,20 @@ impl SansIo for Core {
         self.handle(now, Input::TcpClosed { remote });
     }
 
+    fn knows(&self, remote: SocketAddr) -> bool {
+        Self::knows(self, remote)
+    }
+
     fn command(&mut self, now: Instant, command: Command) {
         self.handle(now, Input::Command(command));
     }
 
     fn mesh(&mut self, now: Instant, from: WorkerId, message: MeshMessage) {
         self.handle(now, Input::Mesh { from, message });
+    }
+
+    fn refused(&mut self, message: MeshMessage) {
+        Self::refused(self, &message);
     }
 
     fn is_mid_frame(&self) -> bool {

@@ -389,7 +389,8 @@ impl<C: SansIo> Worker<C> {
             }
         }
         let mut rung = 0u128;
-        for (to, message) in self.core.mesh_out().drain(..) {
+        let mut messages = std::mem::take(self.core.mesh_out());
+        for (to, message) in messages.drain(..) {
             let index = usize::from(to.0);
             let (Some((queue, _)), Some(outbox)) =
                 (self.seat.peers.get(index), self.outboxes.get_mut(index))
@@ -411,10 +412,12 @@ impl<C: SansIo> Worker<C> {
             };
             if refused.may_drop() {
                 self.network.counts.drops.add(DropReason::MeshFull);
+                self.core.refused(refused);
             } else {
                 outbox.push_back(refused);
             }
         }
+        *self.core.mesh_out() = messages;
         // One ring a worker and turn, however many messages.
         for (index, (_, bell)) in self.seat.peers.iter().enumerate() {
             if rung & (1 << (index % 128)) != 0 {

@@ -125,6 +125,14 @@ impl SansIo for Echo {
         }
     }
 
+    fn knows(&self, _: SocketAddr) -> bool {
+        true
+    }
+
+    fn refused(&mut self, message: Message) {
+        assert!(message.may_drop());
+    }
+
     fn mesh(&mut self, _: Instant, from: WorkerId, message: Message) {
         assert_eq!((from, self.id), (WorkerId(0), WorkerId(1)));
         if let Message::Control(n) = message {

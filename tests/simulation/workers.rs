@@ -6,7 +6,7 @@ use weir::control::messages::ViewTarget;
 use weir::units::ParticipantId;
 use weir::worker::Held;
 
-use crate::checks::{audio, continuous, over_seeds, video};
+use crate::checks::{audio, continuous, longest_freeze, over_seeds, video};
 use crate::client::Plan;
 use crate::world::{ALICE, ClientId, World};
 
@@ -48,6 +48,25 @@ fn four_workers_give_what_one_gives() {
             assert!(alone.0[0].abs_diff(spread.0[0]) <= 15);
             assert!(alone.1.abs_diff(spread.1) <= 25);
         }
+    });
+}
+
+#[test]
+fn pictures_lost_between_workers_are_followed_by_a_keyframe() {
+    over_seeds("pictures_lost_between_workers", 3, |seed| {
+        let mut world = World::new(seed, 2);
+        world.publish(0, 1, 1, Plan::default());
+        let viewer = world.view(1, 1, ALICE);
+        world.run(Duration::from_secs(3));
+        world.mesh_is_full = true;
+        world.run(Duration::from_millis(90));
+        world.mesh_is_full = false;
+        let from = world.now;
+        world.run(Duration::from_secs(2));
+        let to = world.now;
+        let video = video(world.client(viewer));
+        let freeze = longest_freeze(&video, from, to);
+        assert!(freeze < Duration::from_millis(500), "{freeze:?}");
     });
 }
 

@@ -52,6 +52,8 @@ pub struct World {
     pub nonces: crate::nonces::Nonces,
     /// Lines of coming offers that contain this are left out.
     pub unsaid: Option<&'static str>,
+    /// Packets for other workers find no room in their queues.
+    pub mesh_is_full: bool,
     /// Viewers that come are repaired without RTX, by the same datagrams once more.
     pub plain: bool,
     /// So much is to be sent in each turn, to others, that the arena is full before it begins.
@@ -108,6 +110,7 @@ impl World {
             events: Vec::new(),
             nonces: crate::nonces::Nonces::default(),
             unsaid: None,
+            mesh_is_full: false,
             plain: false,
             crowded: false,
             patience: Duration::ZERO,
@@ -228,6 +231,10 @@ impl World {
             .extend(events.into_iter().map(|e| (self.now, e)));
         let from = WorkerId(core as u8);
         for (to, message) in std::mem::take(&mut self.cores[core].outputs.mesh) {
+            if self.mesh_is_full && message.is_media() {
+                self.cores[core].refused(&message);
+                continue;
+            }
             self.push(
                 self.now,
                 Delivery::Mesh(usize::from(to.0), from, Box::new(message)),
