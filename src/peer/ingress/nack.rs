@@ -46,6 +46,8 @@ struct Missing {
 pub struct NackTracker {
     highest: Option<u64>,
     missing: VecDeque<Missing>,
+    /// No packet that is missing is due before; asked for with every packet that comes.
+    next: Option<Instant>,
     rtt: Duration,
     /// A repair told it.
     measured: bool,
@@ -61,6 +63,7 @@ impl NackTracker {
         Self {
             highest: None,
             missing: VecDeque::new(),
+            next: None,
             rtt: rtt.unwrap_or(FIRST_RTT),
             measured: false,
             asks,
@@ -86,6 +89,7 @@ impl NackTracker {
         let gap = (seq - highest - 1) as usize;
         if gap + self.missing.len() > MAX_MISSING {
             self.missing.clear();
+            self.next = None;
             return true;
         }
         self.missing.extend((highest + 1..seq).map(|seq| Missing {
@@ -95,6 +99,10 @@ impl NackTracker {
             asked: None,
             tries: 0,
         }));
+        if gap > 0 {
+            let due = now + REORDER_WAIT;
+            self.next = Some(self.next.map_or(due, |next| next.min(due)));
+        }
         let before = self.missing.len();
         while self
             .missing
@@ -103,6 +111,9 @@ impl NackTracker {
         {
             self.missing.pop_front();
         }
+        if self.missing.is_empty() {
+            self.next = None;
+        }
         self.missing.len() < before
     }
 
@@ -110,11 +121,11 @@ impl NackTracker {
         let Ok(at) = self.missing.binary_search_by_key(&seq, |m| m.seq) else {
             return;
         };
-        let Some(asked) = self
-            .missing
-            .remove(at)
-            .and_then(|m| Some((m.asked?, m.tries)))
-        else {
+        let repaired = self.missing.remove(at);
+        if self.missing.is_empty() {
+            self.next = None;
+        }
+        let Some(asked) = repaired.and_then(|m| Some((m.asked?, m.tries))) else {
             return; // it was only late
         };
         let sample = now.saturating_duration_since(asked.0);
@@ -137,8 +148,7 @@ impl NackTracker {
 
     /// When [`due`](Self::due) wants to be called.
     pub fn deadline(&self) -> Option<Instant> {
-        let all = self.missing.iter();
-        all.map(|m| m.due.min(m.since + TOO_OLD)).min()
+        self.next
     }
 
     /// The numbers to ask for now, in rising order, into `out`. True when some were given up:
@@ -164,6 +174,8 @@ impl NackTracker {
             missing.due = now + pace * 5 / 4 + pace / 2 * u32::from(missing.tries - 1);
             out.push(missing.seq as u16);
         }
+        let all = self.missing.iter();
+        self.next = all.map(|m| m.due.min(m.since + TOO_OLD)).min();
         given_up
     }
 }
@@ -209,6 +221,29 @@ mod tests {
         assert!(times.windows(2).all(|t| t[1] - t[0] >= 60), "{times:?}");
         assert!(times.last().unwrap() < &1200);
         assert_eq!(tracker.deadline(), None);
+    }
+
+    #[test]
+    fn the_deadline_is_never_behind_what_is_due() {
+        let start = Instant::now();
+        let mut tracker = NackTracker::new(None, true);
+        let (mut out, mut seq) = (Vec::new(), 0);
+        for millis in 0..4000u64 {
+            let now = at(start, millis);
+            seq += 1 + u64::from(millis % 37 == 0) * (millis % 5);
+            tracker.arrived(now, seq);
+            if millis % 61 == 0 {
+                tracker.arrived(now, seq.saturating_sub(20));
+            }
+            let all = tracker.missing.iter();
+            let first = all.map(|m| m.due.min(m.since + TOO_OLD)).min();
+            let told = tracker.deadline();
+            assert_eq!(told.is_some(), first.is_some(), "{millis}");
+            assert!(told <= first, "{millis}");
+            if told.is_some_and(|told| told <= now) {
+                tracker.due(now, &mut out);
+            }
+        }
     }
 
     #[test]
