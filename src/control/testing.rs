@@ -196,6 +196,7 @@ pub(crate) fn negotiated(direction: Direction, sections: &[&[Codec]]) -> Negotia
         layer_ssrcs: Vec::new(),
         ssrcs: Vec::new(),
         rtcp_rsize: false,
+        mixed_extensions: false,
     };
     Negotiated {
         direction,

@@ -202,7 +202,7 @@ fn another_implementation_makes_the_same_datagrams() {
             let mut order = ORDER;
             order.shuffle(&mut rng);
             let pairs: Vec<(u8, E)> = ids.into_iter().zip(order).take(negotiated).collect();
-            let outgoing = OutgoingIds::new(&pairs);
+            let outgoing = OutgoingIds::new(&pairs, true);
 
             let (media, rtx): (u32, u32) = (rng.random(), rng.random());
             // A receiver takes the first number for one before any roll-over.

@@ -26,6 +26,9 @@ const LAYERED_RUNS: usize = 128;
 /// stood still, as that of a publisher that was suspended.
 const MAX_AHEAD: Duration = Duration::from_secs(20);
 
+/// Nobody asks for repairs of what was sent longer ago than this.
+const SILENT: Duration = Duration::from_secs(120);
+
 /// Which packets a run holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceId {
@@ -408,10 +411,12 @@ impl Line {
     }
 
     /// Called now and then: a line whose backlog is long through is live for good from the next packet on. What
-    /// was sent before keeps its run, so that repairs of it have the timestamps that they had.
-    pub fn settle(&mut self) {
+    /// was sent before keeps its run, so that repairs of it have the timestamps that they had. The same where
+    /// nothing was sent for long: timestamps wrap, and the backlog would seem to lie ahead one day.
+    pub fn settle(&mut self, now: Instant) {
+        let silent = |last: Last| now.saturating_duration_since(last.arrival) > SILENT;
         if let (Some(run), Some(last)) = (self.runs.back().copied(), self.last)
-            && run.times.is_over(last.timestamp)
+            && (run.times.is_over(last.timestamp) || run.times.is_ramp() && silent(last))
         {
             self.push(Run {
                 in_first: self.expected(),

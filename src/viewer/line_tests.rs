@@ -189,13 +189,41 @@ fn a_repair_has_its_timestamp_long_after_the_backlog_too() {
         let place = line.place(seq, timestamp, at).unwrap();
         assert!(sent.last().is_none_or(|last| place.timestamp > last.3));
         sent.push((place.seq, seq, timestamp, place.timestamp));
-        line.settle();
+        line.settle(at);
         as_repairs(&line, &sent);
     }
     // The one that is not there yet belongs behind them.
     assert_eq!(line.origin(500), None);
     let base = line.timestamp_base().unwrap();
     assert_eq!(line.runs.back().unwrap().times, Timeline::live(base));
+}
+
+/// 2^31 ticks later what lies behind would seem to lie ahead.
+#[test]
+fn a_backlog_is_forgotten_while_nothing_is_sent() {
+    let now = Instant::now();
+    let mut line = Line::new(90_000, 100, 7_000);
+    let edge = (now, 500 + 90_000);
+    let lasting = Duration::from_millis(300);
+    line.catch_up(A, 40, 500, Backlog { edge, now, lasting }, None);
+    let mut last = 0;
+    for frame in 0..60u32 {
+        let at = millis(now, u64::from(frame) * 33);
+        last = line
+            .place(40 + u64::from(frame), 500 + frame * 3_000, at)
+            .unwrap()
+            .timestamp;
+        line.settle(at);
+    }
+    let pause = Duration::from_secs(7 * 3600);
+    for minute in 0..7 * 60 {
+        line.settle(now + Duration::from_secs(60 * minute));
+    }
+    let later = ticks(pause, 90_000);
+    let at = now + pause;
+    let timestamp = (500 + 59 * 3_000u32).wrapping_add(later);
+    let place = line.place(100, timestamp, at).unwrap();
+    assert_eq!(place.timestamp.wrapping_sub(last), later);
 }
 
 #[test]

@@ -240,7 +240,7 @@ impl Slot {
             first: u64::from(seeds.sequence & 0x7fff),
             padded: 0,
             codecs: section.codecs.clone(),
-            ids: OutgoingIds::new(&section.extensions),
+            ids: OutgoingIds::new(&section.extensions, section.mixed_extensions),
             line: Line::new(clock_rate, seeds.sequence & 0x7fff, seeds.timestamp),
             known: None,
             entering: Cell::ALL,
@@ -605,8 +605,8 @@ impl Slot {
     }
 
     /// Called about once a second.
-    pub fn settle(&mut self) {
-        self.line.settle();
+    pub fn settle(&mut self, now: Instant) {
+        self.line.settle(now);
     }
 
     /// A sender report is due: whether there is something to tell. RFC 3550 §6.4 asks for one where data was sent

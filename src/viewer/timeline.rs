@@ -77,6 +77,11 @@ impl Timeline {
         }
     }
 
+    /// A backlog is or was sent by it.
+    pub fn is_ramp(&self) -> bool {
+        self.ramp.is_some()
+    }
+
     /// A ramp lies far behind `sent`, an outgoing timestamp, which is on the live line.
     pub fn is_over(&self, sent: u32) -> bool {
         let timestamp = sent.wrapping_sub(self.base);

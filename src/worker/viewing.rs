@@ -316,7 +316,7 @@ impl Core {
         };
         let wall = self.config.clock.unix(now);
         for slot in &mut viewer.slots {
-            slot.settle();
+            slot.settle(now);
             if !slot.has_news() {
                 continue;
             }

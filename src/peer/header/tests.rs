@@ -2,13 +2,16 @@
 
 use super::*;
 
-const PAIRS: [(u8, HeaderExtension); 6] = [
+const COLOR_SPACE: u8 = 9;
+
+const PAIRS: [(u8, HeaderExtension); 7] = [
     (1, HeaderExtension::AudioLevel),
     (2, HeaderExtension::AbsSendTime),
     (3, HeaderExtension::TransportWideCc),
     (4, HeaderExtension::Mid),
     (12, HeaderExtension::DependencyDescriptor),
     (7, HeaderExtension::AbsCaptureTime),
+    (COLOR_SPACE, HeaderExtension::ColorSpace),
 ];
 
 fn outgoing<'a>() -> OutgoingHeader<'a> {
@@ -37,7 +40,13 @@ fn what_is_written_reads_back_and_parses_elsewhere() {
             ..Default::default()
         };
         let mut out = [0u8; MAX_HEADER + 10];
-        let length = write(&mut out, &outgoing(), &OutgoingIds::new(&PAIRS), &passed).unwrap();
+        let length = write(
+            &mut out,
+            &outgoing(),
+            &OutgoingIds::new(&PAIRS, true),
+            &passed,
+        )
+        .unwrap();
         let (header, read_back) = read(&out[..length], &ExtensionIds::new(&PAIRS)).unwrap();
         assert_eq!(header.length, length);
         assert_eq!(read_back.passed, passed);
@@ -57,6 +66,29 @@ fn what_is_written_reads_back_and_parses_elsewhere() {
     }
 }
 
+/// A receiver that knows the form of one byte alone loses all values of a packet with the other.
+#[test]
+fn long_values_are_left_out_where_forms_must_not_be_mixed() {
+    use webrtc_util::marshal::Unmarshal;
+    let passed = PassedExtensions {
+        dependency: SmallVec::from_slice(&[1; 30]),
+        color_space: SmallVec::from_slice(&[2; 28]),
+        ..Default::default()
+    };
+    for (mixed, profile) in [(false, 0xbede), (true, 0x1000)] {
+        let ids = OutgoingIds::new(&PAIRS, mixed);
+        assert_eq!(ids.has_dependency(), mixed);
+        let mut out = [0u8; 200];
+        let length = write(&mut out, &outgoing(), &ids, &passed).unwrap();
+        let mut bytes = &out[..length];
+        let header = rtp::header::Header::unmarshal(&mut bytes).unwrap();
+        assert_eq!(header.extension_profile, profile);
+        assert_eq!(header.get_extension(3).unwrap()[..], [0, 77]);
+        assert_eq!(header.get_extension(12).is_some(), mixed);
+        assert_eq!(header.get_extension(COLOR_SPACE).is_some(), mixed);
+    }
+}
+
 #[test]
 fn a_header_without_values_has_no_extension() {
     let mut out = [0u8; 64];
@@ -66,7 +98,7 @@ fn a_header_without_values_has_no_extension() {
         transport_sequence: None,
         ..outgoing()
     };
-    let ids = OutgoingIds::new(&PAIRS);
+    let ids = OutgoingIds::new(&PAIRS, true);
     assert_eq!(
         write(&mut out, &plain, &ids, &PassedExtensions::default()),
         Some(12)
@@ -102,12 +134,23 @@ fn truncated_headers_are_refused_and_never_panic() {
         dependency: SmallVec::from_slice(&[1; 30]),
         ..Default::default()
     };
-    let length = write(&mut out, &outgoing(), &OutgoingIds::new(&PAIRS), &passed).unwrap();
+    let length = write(
+        &mut out,
+        &outgoing(),
+        &OutgoingIds::new(&PAIRS, true),
+        &passed,
+    )
+    .unwrap();
     for end in 0..length {
         assert_eq!(read(&out[..end], &ExtensionIds::new(&PAIRS)), None);
         let mut small = vec![0; end];
         assert_eq!(
-            write(&mut small, &outgoing(), &OutgoingIds::new(&PAIRS), &passed),
+            write(
+                &mut small,
+                &outgoing(),
+                &OutgoingIds::new(&PAIRS, true),
+                &passed
+            ),
             None
         );
     }

@@ -41,11 +41,13 @@ pub struct OutgoingIds {
     dependency: Option<u8>,
     color_space: Option<u8>,
     content_type: Option<u8>,
+    /// Both forms may be mixed (RFC 8285 §4.1): most packets have the one of one byte.
+    mixed: bool,
 }
 
 impl OutgoingIds {
-    /// The ids of one negotiated section.
-    pub fn new(pairs: &[(u8, HeaderExtension)]) -> Self {
+    /// The ids of one negotiated section; `mixed` where `a=extmap-allow-mixed` was agreed on.
+    pub fn new(pairs: &[(u8, HeaderExtension)], mixed: bool) -> Self {
         let ids = ExtensionIds::new(pairs);
         Self {
             mid: ids.id(HeaderExtension::Mid),
@@ -55,9 +57,13 @@ impl OutgoingIds {
             transport_cc: ids.id(HeaderExtension::TransportWideCc),
             orientation: ids.id(HeaderExtension::VideoOrientation),
             playout_delay: ids.id(HeaderExtension::PlayoutDelay),
-            dependency: ids.id(HeaderExtension::DependencyDescriptor),
+            // Of no use without the structures that keyframes bring, which are longer.
+            dependency: ids
+                .id(HeaderExtension::DependencyDescriptor)
+                .filter(|_| mixed),
             color_space: ids.id(HeaderExtension::ColorSpace),
             content_type: ids.id(HeaderExtension::VideoContentType),
+            mixed,
         }
     }
 
@@ -77,6 +83,9 @@ impl OutgoingIds {
     }
 }
 
+/// The longest value of the form of one byte (RFC 8285 §4.2).
+const ONE_BYTE: usize = 16;
+
 /// The longest header [`write()`] makes: fixed part, extension header, and every
 /// extension at its largest.
 pub const MAX_HEADER: usize = 12 + 4 + 512;
@@ -84,8 +93,8 @@ pub const MAX_HEADER: usize = 12 + 4 + 512;
 /// Writes a header with its extensions, padded to 32 bits (RFC 8285 §4.1.2),
 /// and returns its length. `None` when `out` is too small.
 ///
-/// The one-byte form is used unless a value is longer than 16 bytes; ids above
-/// 14 never got into [`OutgoingIds`].
+/// The one-byte form is used unless a value is longer than 16 bytes; where both forms must not be
+/// mixed, such a value is left out. Ids above 14 never got into [`OutgoingIds`].
 pub fn write(
     out: &mut [u8],
     header: &OutgoingHeader<'_>,
@@ -101,8 +110,12 @@ pub fn write(
     *fixed = [first, second, q0, q1, t0, t1, t2, t3, s0, s1, s2, s3];
 
     let dependency = header.dependency.unwrap_or(&passed.dependency);
-    let long = (ids.dependency.is_some() && dependency.len() > 16)
-        || (ids.color_space.is_some() && passed.color_space.len() > 16);
+    let color_space = &passed.color_space;
+    let color_space_id = ids
+        .color_space
+        .filter(|_| ids.mixed || color_space.len() <= ONE_BYTE);
+    let long = (ids.dependency.is_some() && dependency.len() > ONE_BYTE)
+        || (color_space_id.is_some() && color_space.len() > ONE_BYTE);
     let (extension, body) = rest.split_first_chunk_mut::<4>()?;
     let mut writer = ElementWriter {
         body,
@@ -141,10 +154,10 @@ pub fn write(
     {
         writer.put(id, dependency)?;
     }
-    if let Some(id) = ids.color_space
-        && !passed.color_space.is_empty()
+    if let Some(id) = color_space_id
+        && !color_space.is_empty()
     {
-        writer.put(id, &passed.color_space)?;
+        writer.put(id, color_space)?;
     }
     if writer.used == 0 {
         return Some(12);

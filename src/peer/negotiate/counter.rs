@@ -163,6 +163,7 @@ impl CounterOffer {
                 layer_ssrcs: Vec::new(),
                 ssrcs: Vec::new(),
                 rtcp_rsize: true,
+                mixed_extensions: true,
             }
         };
         let media = vec![
@@ -214,7 +215,7 @@ impl CounterOffer {
         let mut out = String::with_capacity(super::MAX_ANSWER);
         let _ = write!(
             out,
-            "v=0\r\no=- {} 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {}\r\na=ice-lite\r\n",
+            "v=0\r\no=- {} 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {}\r\na=extmap-allow-mixed\r\na=ice-lite\r\n",
             names.session_id & (u64::MAX >> 1),
             self.bundle_mids().join(" "),
         );
@@ -417,6 +418,7 @@ fn read_section(
         layer_ssrcs: Vec::new(),
         ssrcs: Vec::new(),
         rtcp_rsize: section.has("rtcp-rsize"),
+        mixed_extensions: section.inherited("extmap-allow-mixed").is_some(),
     }))
 }
 

@@ -330,6 +330,7 @@ impl Reader<'_> {
             layer_ssrcs,
             ssrcs,
             rtcp_rsize: section.has("rtcp-rsize"),
+            mixed_extensions: section.inherited("extmap-allow-mixed").is_some(),
         });
         Ok(LineKind::Media(MediaLine {
             at,

@@ -208,6 +208,9 @@ pub struct MediaSection {
     pub ssrcs: Vec<SignalledSsrc>,
     /// The offer has `a=rtcp-rsize` (RFC 5506).
     pub rtcp_rsize: bool,
+    /// It has `a=extmap-allow-mixed`: header extensions of one and of two bytes may be mixed in a
+    /// stream (RFC 8285 §6).
+    pub mixed_extensions: bool,
 }
 
 impl MediaSection {

@@ -47,6 +47,7 @@ pub(super) fn section(
         layer_ssrcs: Vec::new(),
         ssrcs: Vec::new(),
         rtcp_rsize: true,
+        mixed_extensions: true,
     }
 }
 

@@ -48,6 +48,7 @@ fn section(index: usize, codec: Codec, pt: u8, kind: MediaKind) -> MediaSection 
             rtx: Some(0x0101_0101 * (index as u32 + 8)),
         }],
         rtcp_rsize: true,
+        mixed_extensions: true,
     }
 }
 
