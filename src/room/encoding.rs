@@ -10,6 +10,7 @@ use super::keyframe_request::KeyframeRequester;
 use super::ladder::Rung;
 use super::meter::LayerMeter;
 use super::parameter_sets::ParameterSets;
+use super::picture_end::PictureEnds;
 use super::ring::PacketRing;
 use super::stats::EncodingStats;
 use crate::codec::dependency_descriptor::{MAX_SPATIAL, Reader};
@@ -60,6 +61,8 @@ pub struct Encoding {
     pub heard_at: u32,
     /// Its layers.
     pub grid: Grid,
+    /// Where its pictures end for who gets some of the layers.
+    pub ends: PictureEnds,
     /// The template structure of its dependency descriptors.
     pub descriptors: Reader,
     /// RTP to wall clock.
@@ -99,6 +102,7 @@ impl Encoding {
             viewers: 0,
             heard_at: 0,
             grid: Grid::default(),
+            ends: PictureEnds::default(),
             descriptors: Reader::default(),
             meter: LayerMeter::default(),
             sizes: [None; MAX_SPATIAL],

@@ -14,6 +14,7 @@ pub mod membership;
 pub mod meter;
 pub mod packet;
 pub mod parameter_sets;
+pub mod picture_end;
 pub mod ring;
 pub mod speaker;
 pub mod stats;

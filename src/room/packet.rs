@@ -34,6 +34,9 @@ pub struct Packet {
     /// The decode targets that the publisher produces as of this packet, bit 0
     /// for the first; 0 without a dependency descriptor.
     pub targets: u32,
+    /// Where it ends a frame and its picture may go on: the spatial layer of the frame that follows
+    /// there, or [`PICTURE_OVER`](super::picture_end::PICTURE_OVER). `None` as long as nothing tells.
+    pub above: Option<u8>,
     /// First packet of a frame from which a decoder can start.
     pub entry: bool,
     /// The entry frame comes without the parameter sets that it needs; the
@@ -46,6 +49,15 @@ pub struct Packet {
 }
 
 impl Packet {
+    /// The number in its dependency descriptor.
+    #[inline]
+    pub fn frame_number(&self) -> Option<u16> {
+        match self.passed.dependency[..] {
+            [_, high, low, ..] => Some(u16::from_be_bytes([high, low])),
+            _ => None,
+        }
+    }
+
     /// The packet for another worker: its payload copied, nothing shared.
     pub fn detached(&self) -> Self {
         Self {

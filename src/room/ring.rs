@@ -269,6 +269,12 @@ impl PacketRing {
         self.packets.get(at)?.as_ref()
     }
 
+    /// The same, to be changed.
+    pub(super) fn get_mut(&mut self, seq: u64) -> Option<&mut Packet> {
+        let at = usize::try_from(seq.checked_sub(self.first)?).ok()?;
+        self.packets.get_mut(at)?.as_mut()
+    }
+
     /// The newest keyframe and what came since, while all of that is kept.
     pub fn segment(&self) -> Option<Segment> {
         let segment = self.segment?;

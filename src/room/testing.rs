@@ -26,6 +26,7 @@ pub fn packet(seq: u64, timestamp: u32) -> Packet {
         layers: FrameLayers::default(),
         structure: 0,
         targets: 0,
+        above: None,
         entry: false,
         needs_parameter_sets: false,
         passed: PassedExtensions::default(),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::encoding::{Cached, Encoding};
 use super::ladder::Ladder;
 use super::packet::Packet;
+use super::picture_end;
 use super::stats::INACTIVE_AFTER;
 use super::voice::VoiceMeter;
 use crate::codec::Codec;
@@ -281,6 +282,7 @@ impl Track {
             }
             Some(_) => {}
         }
+        self.tell_what_follows(encoding, &mut packet);
         self.pending.push((encoding, packet));
         self.unranked |= changed;
         let due = self
@@ -295,6 +297,26 @@ impl Track {
             self.rank(now);
         }
         true
+    }
+
+    /// Tells the packet before `packet`, where that ended a frame, whether its picture goes on.
+    fn tell_what_follows(&mut self, encoding: u8, packet: &mut Packet) {
+        let Some(entry) = self.encodings.get_mut(usize::from(encoding)) else {
+            return;
+        };
+        let layers = entry.grid.is_layered() && entry.grid.top().spatial() > 0;
+        let Some((before, above)) = entry.ends.follow(packet, layers) else {
+            if layers && let Some(next) = entry.ring.get(packet.seq + 1) {
+                packet.above = picture_end::above(packet, next); // it comes late
+            }
+            return;
+        };
+        let waiting = self.pending.iter_mut().rev();
+        let mut waiting = waiting.filter(|(e, _)| *e == encoding).map(|(_, p)| p);
+        let found = waiting.find(|p| p.seq == before);
+        if let Some(found) = found.or_else(|| entry.ring.get_mut(before)) {
+            found.above = Some(above);
+        }
     }
 
     /// Moves the packets that were fanned out into the rings.

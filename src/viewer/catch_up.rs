@@ -311,11 +311,17 @@ impl Slot {
                 return Step::Passed; // what follows has its turn
             }
         }
-        behind.timestamp = Some(packet.timestamp);
-        behind.cursor += 1;
-        self.behind = Some(behind);
         let encoding = behind.encoding;
-        match self.forward(out, egress, track, encoding, packet) {
+        let result = match self.send_held(out, egress, track, encoding, packet) {
+            Some(result) => result,
+            None => {
+                behind.timestamp = Some(packet.timestamp);
+                behind.cursor += 1;
+                self.behind = Some(behind);
+                self.forward(out, egress, track, encoding, packet)
+            }
+        };
+        match result {
             Forwarded::Sent(size) => Step::Sent(size),
             Forwarded::NotSelected => {
                 // Something else was chosen meanwhile.
@@ -326,7 +332,9 @@ impl Slot {
                 self.behind = None;
                 Step::Ended
             }
-            Forwarded::Late | Forwarded::Cut | Forwarded::Overtaken => Step::Passed,
+            Forwarded::Late | Forwarded::Cut | Forwarded::Held | Forwarded::Overtaken => {
+                Step::Passed
+            }
             Forwarded::NoFormat => Step::NoFormat,
             Forwarded::Failed(error) => Step::Failed(error),
         }

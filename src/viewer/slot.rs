@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cut::{ends_picture, frame_number, stands_beside};
+use cut::{ends_picture, may_end_picture, stands_beside};
 
 use super::allocate::Steadiness;
 use super::catch_up::{Behind, Fed, Restart};
 use super::demand::Demand;
 use super::formats::{OutgoingFormat, decodes};
-use super::line::{Backlog, Line, Moves, SourceId};
+use super::line::{Backlog, Line, Moves, Place, SourceId};
 use super::reception::Reception;
 use super::select::{Layers, Selection, Verdict};
 use crate::codec::{Cell, Codec, PictureIds, red};
@@ -27,6 +27,7 @@ mod aim;
 mod cut;
 #[cfg(test)]
 pub(crate) mod doom;
+mod held;
 mod resend;
 
 /// Packets that a RED packet may repeat: browsers repeat one or two.
@@ -47,6 +48,9 @@ pub enum Forwarded {
     Overtaken,
     /// It is of a layer that is cut.
     Cut,
+    /// Whether it ends its picture is not known yet: it goes out by [`Slot::send_held`], ahead of
+    /// the packet that tells.
+    Held,
     /// The viewer has no payload type for it.
     NoFormat,
     /// It belongs to a time before the last switch.
@@ -190,6 +194,8 @@ pub struct Slot {
     /// The layers that will flow of the source that is waited for.
     entering: Cell,
     newest: Newest,
+    /// See [`Forwarded::Held`]: its source and number, which the line has not come to yet.
+    held: Option<(SourceId, u64)>,
     steady: Steadiness,
     /// What was chosen last: the rung, and how many were below it.
     chosen: Option<Rung>,
@@ -245,6 +251,7 @@ impl Slot {
             known: None,
             entering: Cell::ALL,
             newest: Newest::default(),
+            held: None,
             steady: Steadiness::default(),
             chosen: None,
             waiting_since: None,
@@ -356,7 +363,17 @@ impl Slot {
         // What is missing ahead of a keyframe may be its own parameter sets; older
         // ones in between would take their place.
         let bare = packet.needs_parameter_sets && packet.seq == self.line.expected();
-        if !late {
+        let is_cut = |cell| {
+            !Layers::keeps(cell, &packet.layers)
+                || cell != Cell::ALL && stands_beside(packet) && !packet.marker
+        };
+        let overtaken = !late && self.held.is_some_and(|(_, held)| packet.seq < held);
+        if overtaken {
+            if is_cut(self.layers.current()) {
+                self.line.cut(packet.seq, false);
+                return Forwarded::Cut;
+            }
+        } else if !late {
             if self.alone_until.is_some_and(|until| packet.seq >= until) {
                 self.alone_until = None;
                 self.line.change(packet.seq, |moves| moves.alone = false);
@@ -365,28 +382,47 @@ impl Slot {
                 return Forwarded::Cut;
             }
             self.newest.timestamp = Some(packet.timestamp);
+            if may_end_picture(packet, self.layers.current()) {
+                self.held = Some((source, packet.seq));
+                return Forwarded::Held;
+            }
         }
         if bare {
             self.send_parameter_sets(out, egress, track, encoding, packet, format.pt);
         }
-        let sent_at = match self.behind {
-            None => packet.arrival,
-            Some(_) => out.now,
-        };
-        let Some(place) = self.line.place(packet.seq, packet.timestamp, sent_at) else {
+        let Some(place) = self.place(out, packet) else {
             return Forwarded::Late;
-        };
-        let is_cut = |cell| {
-            !Layers::keeps(cell, &packet.layers)
-                || cell != Cell::ALL && stands_beside(packet) && !packet.marker
         };
         if late && is_cut(place.moves.cell) {
             return self.fill(out, egress, packet, format.pt);
         }
-        if !late {
+        if !late && !overtaken {
             self.newest.note(packet, &place.moves);
         }
-        let (pt, payload) = outgoing_payload(packet, &format, place.moves.alone);
+        self.send(out, egress, track, encoding, packet, &format, &place)
+    }
+
+    fn place(&mut self, out: &Outlet<'_>, packet: &Packet) -> Option<Place> {
+        let sent_at = match self.behind {
+            None => packet.arrival,
+            Some(_) => out.now,
+        };
+        self.line.place(packet.seq, packet.timestamp, sent_at)
+    }
+
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "one call each, on the hot path")]
+    fn send(
+        &mut self,
+        out: &mut Outlet<'_>,
+        egress: &mut Egress,
+        track: &Track,
+        encoding: u8,
+        packet: &Packet,
+        format: &OutgoingFormat,
+        place: &Place,
+    ) -> Forwarded {
+        let (pt, payload) = outgoing_payload(packet, format, place.moves.alone);
         let descriptor = self.descriptor(track, encoding, packet, &place.moves);
         let mut header = self.header(
             out,
@@ -484,11 +520,12 @@ impl Slot {
             if let (Some(next), Some(tl0)) = (newest.tl0, info.tl0) {
                 moves.tl0 = next.wrapping_sub(tl0);
             }
-            if let (Some(next), Some(frame)) = (newest.frame, frame_number(packet)) {
+            if let (Some(next), Some(frame)) = (newest.frame, packet.frame_number()) {
                 moves.frame = next.wrapping_sub(frame);
             }
         });
         self.newest.timestamp = None;
+        self.held = None; // its number was not taken
     }
 
     /// The pacer ran dry: from here on the slot is behind. False when `packet`
@@ -646,7 +683,7 @@ impl Newest {
         if let Some(tl0) = ids.tl0 {
             self.tl0 = Some(tl0.wrapping_add(moves.tl0).wrapping_add(1));
         }
-        if let Some(frame) = frame_number(packet) {
+        if let Some(frame) = packet.frame_number() {
             self.frame = Some(frame.wrapping_add(moves.frame).wrapping_add(1));
         }
     }

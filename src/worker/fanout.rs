@@ -153,6 +153,16 @@ impl Core {
                     }
                 }
                 for (encoding, packet) in &pending {
+                    match slot.send_held(&mut out, egress, track, *encoding, packet) {
+                        Some(Forwarded::Sent(size)) => {
+                            self.totals.rtp_out += 1;
+                            viewer.sent.count(size);
+                            viewer.pacer.spend(size);
+                            viewer.repairs.earn(size);
+                        }
+                        Some(Forwarded::Failed(error)) => self.totals.drops.add(dropped(error)),
+                        _ => {}
+                    }
                     if slot
                         .behind
                         .is_some_and(|behind| behind.covers(*encoding, packet.seq))
@@ -173,19 +183,17 @@ impl Core {
                             viewer.pacer.spend(size);
                             viewer.repairs.earn(size);
                         }
-                        Forwarded::NotSelected | Forwarded::Cut | Forwarded::Late => {}
+                        Forwarded::NotSelected
+                        | Forwarded::Cut
+                        | Forwarded::Held
+                        | Forwarded::Late => {}
                         Forwarded::Broken | Forwarded::Overtaken => self.starving.push(Starving {
                             session: subscriber.session,
                             slot: subscriber.slot,
                             needed: slot.wanted_encoding(),
                         }),
                         Forwarded::NoFormat => self.totals.drops.add(DropReason::CodecMismatch),
-                        Forwarded::Failed(SendError::Full) => {
-                            self.totals.drops.add(DropReason::EgressFull);
-                        }
-                        Forwarded::Failed(SendError::Seal) => {
-                            self.totals.drops.add(DropReason::Oversize);
-                        }
+                        Forwarded::Failed(error) => self.totals.drops.add(dropped(error)),
                     }
                 }
             }));
@@ -252,6 +260,14 @@ impl Core {
             };
             self.outputs.mesh.push((remote.worker, message));
         }
+    }
+}
+
+/// What a packet that could not be sent counts as.
+fn dropped(error: SendError) -> DropReason {
+    match error {
+        SendError::Full => DropReason::EgressFull,
+        SendError::Seal => DropReason::Oversize,
     }
 }
 

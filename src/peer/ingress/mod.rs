@@ -239,6 +239,7 @@ impl Ingress {
                 layers: FrameLayers::default(),
                 structure: 0,
                 targets: 0,
+                above: None,
                 entry: false,
                 needs_parameter_sets: false,
                 passed: found.passed,

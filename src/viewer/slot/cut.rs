@@ -185,19 +185,10 @@ impl Slot {
                 Err(_) => written = Descriptor::from_slice(original),
             }
         }
-        if let Some(frame) = frame_number(packet) {
+        if let Some(frame) = packet.frame_number() {
             rewrite_frame_number(&mut written, frame.wrapping_add(moves.frame));
         }
         Some(written)
-    }
-}
-
-/// The number in a packet's dependency descriptor.
-#[inline]
-pub(super) fn frame_number(packet: &Packet) -> Option<u16> {
-    match packet.passed.dependency[..] {
-        [_, high, low, ..] => Some(u16::from_be_bytes([high, low])),
-        _ => None,
     }
 }
 
@@ -212,11 +203,18 @@ pub(super) fn tells_targets(packet: &Packet, moves: &Moves) -> bool {
 }
 
 /// The marker bit: set on the last packet of a picture, which is that of the highest
-/// spatial layer sent (RFC 9628 §4.1, AV1 RTP §4.2).
+/// spatial layer sent (RFC 9628 §4.1, AV1 RTP §4.2): the highest one chosen, or one below that where the
+/// encoder left that one out.
 #[inline]
 pub(super) fn ends_picture(packet: &Packet, moves: &Moves) -> bool {
-    packet.marker
-        || moves.cell != Cell::ALL
-            && packet.info.ends_frame
-            && packet.info.spatial == moves.cell.spatial()
+    let highest = moves.cell.spatial();
+    let ends = || packet.info.spatial == highest || packet.above.is_some_and(|a| a > highest);
+    packet.marker || moves.cell != Cell::ALL && packet.info.ends_frame && ends()
+}
+
+/// Whether [`ends_picture`] can't be told yet.
+#[inline]
+pub(super) fn may_end_picture(packet: &Packet, cell: Cell) -> bool {
+    let below = packet.info.spatial < cell.spatial() && cell != Cell::ALL;
+    below && packet.info.ends_frame && !packet.marker && packet.above.is_none()
 }

@@ -14,6 +14,7 @@ pub(super) use support::{Viewer, layers, shuffled, stream};
 
 mod encrypted;
 mod h265;
+mod omitted;
 mod support;
 
 const LAYERED: [(&str, Codec); 6] = [

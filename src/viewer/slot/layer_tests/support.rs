@@ -12,6 +12,7 @@ use crate::codec::{fixture_tests, inspect};
 use crate::peer::header::{self, ExtensionIds};
 use crate::peer::negotiate::HeaderExtension;
 use crate::room::testing;
+use crate::viewer::catch_up::Step;
 use crate::viewer::slot::tests::{Bench, aim, bench_of};
 use crate::viewer::slot::*;
 
@@ -129,6 +130,8 @@ pub(in crate::viewer::slot) struct Viewer {
     pub(super) newest: u64,
     /// New choices are made after the packet that brought them, as when a worker does both in one round.
     pub(super) aims_late: bool,
+    /// The pacer has run dry.
+    pub(super) dry: bool,
 }
 
 impl Viewer {
@@ -149,6 +152,7 @@ impl Viewer {
             sealed: BTreeMap::new(),
             newest: 0,
             aims_late: false,
+            dry: false,
         }
     }
 
@@ -167,16 +171,34 @@ impl Viewer {
         if new_choices && !self.aims_late {
             aim(&mut self.bench.slot, &self.bench.track);
         }
-        let (result, sent) = self
-            .bench
-            .out(|s, out, e, t| s.forward(out, e, t, encoding, &packet));
+        let dry = self.dry;
+        let (results, sent) = self.bench.out(|s, out, e, t| {
+            let held = s.send_held(out, e, t, encoding, &packet);
+            let later = s.behind.is_some_and(|b| b.covers(encoding, packet.seq))
+                || dry && s.fall_behind(t, encoding, &packet, out.now);
+            let live = (!later).then(|| s.forward(out, e, t, encoding, &packet));
+            [held, live]
+        });
         self.bench.track.settle();
         if new_choices {
             aim(&mut self.bench.slot, &self.bench.track);
         }
-        assert!(!matches!(result, Forwarded::Failed(_)), "{result:?}");
+        let failed = |r: &Option<Forwarded>| matches!(r, Some(Forwarded::Failed(_)));
+        assert!(!results.iter().any(failed), "{results:?}");
         for datagram in sent {
             self.take(datagram);
+        }
+    }
+
+    /// Sends what a dry pacer left in the ring.
+    pub(super) fn catch_up(&mut self) {
+        self.dry = false;
+        while self.bench.slot.behind.is_some() {
+            let (step, sent) = self.bench.out(|s, out, e, t| s.advance(out, e, t));
+            assert!(!matches!(step, Step::Failed(_)), "{step:?}");
+            for datagram in sent {
+                self.take(datagram);
+            }
         }
     }
 
