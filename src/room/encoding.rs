@@ -40,6 +40,18 @@ pub struct SenderClock {
     pub timestamp: u32,
 }
 
+impl SenderClock {
+    /// When that was, since the Unix epoch, which a clock of `rate` ticks a second stamped with `timestamp`.
+    pub fn taken(&self, timestamp: u32, rate: u32) -> Duration {
+        let ticks = timestamp.wrapping_sub(self.timestamp) as i32;
+        let apart = Duration::from_secs(1) * ticks.unsigned_abs() / rate.max(1);
+        match ticks < 0 {
+            true => self.wall.saturating_sub(apart),
+            false => self.wall + apart,
+        }
+    }
+}
+
 /// An encoding: the only one of a track, or a simulcast layer.
 #[derive(Debug)]
 pub struct Encoding {
@@ -130,6 +142,11 @@ impl Encoding {
             Codec::H265 => ParameterSets::H265(h265::ParameterSets::from_fmtp(fmtp)),
             _ => ParameterSets::None,
         };
+    }
+
+    /// A keyframe began to arrive after `at`.
+    pub fn has_keyframe_since(&self, at: Instant) -> bool {
+        self.last_keyframe.is_some_and(|last| last > at)
     }
 
     /// How long until the next keyframe comes by itself, judged by the last
@@ -277,6 +294,17 @@ mod tests {
         encoding.absorb(&mut second);
         assert!(first.entry && !second.entry);
         assert!(!encoding.keyframes.is_wanted());
+    }
+
+    #[test]
+    fn a_clock_tells_when_a_picture_was_taken() {
+        let clock = SenderClock {
+            wall: Duration::from_secs(90),
+            timestamp: 1000,
+        };
+        let taken = |ticks: u32| clock.taken(ticks.wrapping_add(1000), 90_000).as_millis();
+        let of = [0, 9000, 0u32.wrapping_sub(9000)].map(taken);
+        assert_eq!(of, [90_000, 90_100, 89_900], "around the wrap");
     }
 
     #[test]

@@ -82,6 +82,17 @@ impl KeyframeRequester {
         self.reaction
     }
 
+    /// What it is taken to do: one of which nothing is known yet, and that has not answered for
+    /// as long as it takes to ask again, is not waited for.
+    pub fn likely_reaction(&self, now: Instant) -> Reaction {
+        let waits = self.wanted && self.sent > 0;
+        let late = self.sent > 1 || self.last_sent.is_some_and(|at| now >= at + FIRST_RETRY);
+        match self.reaction {
+            Reaction::Unknown if waits && late => Reaction::Ignores,
+            reaction => reaction,
+        }
+    }
+
     /// Another worker has seen what the publisher does.
     pub fn learn(&mut self, reaction: Reaction) {
         if reaction != Reaction::Unknown {
@@ -250,6 +261,17 @@ mod tests {
         requester.satisfied(at(start, 100), true);
         assert_eq!(requester.reaction(), Reaction::Unknown);
         requester.want();
+        let likely = |r: &KeyframeRequester, ms| r.likely_reaction(at(start, ms));
+        assert_eq!(likely(&requester, 399), Reaction::Unknown, "not asked");
+        let mut other = KeyframeRequester::default();
+        other.want();
+        assert!(other.poll(at(start, 400)));
+        assert_eq!(likely(&other, 899), Reaction::Unknown);
+        assert_eq!(likely(&other, 900), Reaction::Ignores);
+        assert!(other.poll(at(start, 910)));
+        assert_eq!(likely(&other, 911), Reaction::Ignores);
+        other.satisfied(at(start, 1000), false);
+        assert_eq!(likely(&other, 2000), Reaction::Reacts);
         let sent = (400..4000).filter(|ms| requester.poll(at(start, *ms)));
         assert_eq!(sent.collect::<Vec<_>>(), [400, 900, 1900, 3900]);
         assert_eq!(requester.reaction(), Reaction::Ignores);

@@ -23,14 +23,16 @@ const SHORT: Duration = Duration::from_millis(150);
 /// next keyframe is further off still.
 const LONG: Duration = Duration::from_secs(4);
 
-/// A switch up shows its backlog as a leap back, so it must be over soon.
+/// A switch whose backlog takes longer is better made by a new keyframe.
 const SWITCH: Duration = Duration::from_millis(300);
 
-/// The same where only the publisher's own keyframes come, rarely.
-const SWITCH_WITHOUT_REQUESTS: Duration = Duration::from_secs(1);
+/// A switch by the live keyframe leads back by as much, as encoders and paths delay the pictures of
+/// one moment differently.
+const BACK: Duration = Duration::from_millis(70);
 
-/// A keyframe that is due within this is waited for rather than leapt to.
-const SOON: Duration = Duration::from_millis(1_500);
+/// Who asks again so soon has seen nothing of what it was given: Firefox loses what comes in the
+/// first moments of a connection.
+const UNSEEN: Duration = Duration::from_secs(1);
 
 /// Software decoders do at least this many pictures a second.
 const DECODED_PER_SECOND: u32 = 250;
@@ -195,6 +197,8 @@ pub struct Circumstances<'a> {
     pub live: u64,
     /// What the publisher does when asked.
     pub reaction: Reaction,
+    /// The segment begins before what was shown already.
+    pub past: bool,
     /// When its next keyframe comes by itself, when that is known.
     pub next: Option<Duration>,
 }
@@ -219,6 +223,11 @@ pub fn plan(c: &Circumstances<'_>) -> Plan {
         ask,
     };
     let reacts = c.reaction != Reaction::Ignores;
+    // Nobody is shown again what he has seen. Only where nothing comes for the asking, a picture that
+    // stands for long would be worse.
+    if c.past && (reacts || c.need == Need::Switch) {
+        return ask;
+    }
     let need = match c.need {
         Need::Rescue => Need::Join, // what flows is not worth its wait
         need => need,
@@ -240,14 +249,9 @@ pub fn plan(c: &Circumstances<'_>) -> Plan {
             },
         },
         (Need::Switch, Some(lasting)) if lasting <= SWITCH => replay(lasting, false),
-        (Need::Switch, _) if reacts => ask,
+        (Need::Switch, _) => ask,
         (Need::Recover, _) if c.reaction == Reaction::Reacts => ask,
         (Need::Recover, Some(lasting)) if reacts => replay(lasting, true),
-        (Need::Switch, Some(lasting))
-            if lasting <= SWITCH_WITHOUT_REQUESTS && c.next.is_none_or(|next| next > SOON) =>
-        {
-            replay(lasting, false)
-        }
         (Need::Recover, Some(lasting)) if c.next.is_none_or(|next| next > lasting) => {
             replay(lasting, false)
         }
@@ -279,6 +283,35 @@ pub enum Step {
 }
 
 impl Slot {
+    /// The viewer was sent pictures that are newer than the first one of `segment`, which is of the
+    /// track's encoding `wanted`, and will have seen them.
+    pub fn has_seen(&self, track: &Track, wanted: u8, segment: &Segment, now: Instant) -> bool {
+        let Some((shown, end)) = self.shown(track) else {
+            return false;
+        };
+        if shown == wanted {
+            let since = |fed: Fed| now.saturating_duration_since(fed.at);
+            let fed = self.fed.filter(|fed| fed.first == segment.first);
+            return segment.first < end && fed.is_none_or(|fed| since(fed) >= UNSEEN);
+        }
+        let encoding = |at: u8| track.encodings.get(usize::from(at));
+        let Some((from, to)) = encoding(shown).zip(encoding(wanted)) else {
+            return false;
+        };
+        let Some(newest) = end.checked_sub(1).and_then(|seq| from.ring.get(seq)) else {
+            let edge = from.ring.edge();
+            return edge.is_some_and(|(arrival, _)| segment.arrival + BACK < arrival);
+        };
+        // Where sender reports tie both to one clock, by the time at which they were taken.
+        match from.clock.zip(to.clock) {
+            Some((from, to)) => {
+                let rate = newest.codec.clock_rate();
+                to.taken(segment.timestamp, rate) + BACK < from.taken(newest.timestamp, rate)
+            }
+            None => segment.arrival + BACK < newest.arrival,
+        }
+    }
+
     /// Sends the next packet of the backlog.
     pub fn advance(&mut self, out: &mut Outlet<'_>, egress: &mut Egress, track: &Track) -> Step {
         let Some(mut behind) = self.behind else {

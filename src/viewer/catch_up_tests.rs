@@ -30,6 +30,7 @@ struct Case {
     seconds: u64,
     estimate: Option<u64>,
     reaction: Reaction,
+    past: bool,
     next: Option<u64>,
 }
 
@@ -43,6 +44,7 @@ impl Case {
             pacer: &pacer(self.estimate),
             live: 375_000,
             reaction: self.reaction,
+            past: self.past,
             next: self.next.map(Duration::from_secs),
         });
         (plan.replay.map(|r| r.reach), plan.ask)
@@ -54,6 +56,7 @@ const JOIN: Case = Case {
     seconds: 5,
     estimate: None,
     reaction: Reaction::Ignores,
+    past: false,
     next: Some(5),
 };
 
@@ -103,36 +106,43 @@ fn a_narrow_path_gets_a_picture_and_waits_for_the_next_keyframe() {
 }
 
 #[test]
-fn a_switch_up_does_not_leap_far_back() {
+fn nobody_is_shown_again_what_he_has_seen() {
+    let wide = Some(100_000_000);
+    for reaction in [Reaction::Reacts, Reaction::Unknown, Reaction::Ignores] {
+        for seconds in [1, 5] {
+            for need in [Need::Join, Need::Switch, Need::Rescue, Need::Recover] {
+                let past = Case {
+                    need,
+                    seconds,
+                    estimate: wide,
+                    reaction,
+                    past: true,
+                    ..JOIN
+                };
+                let (replay, asks) = past.plan();
+                // A switch has pictures meanwhile; who has none waits no longer than he has to.
+                let stands = reaction == Reaction::Ignores && need != Need::Switch;
+                assert_eq!(replay.is_some(), stands, "{need:?} {reaction:?}");
+                assert!(asks || stands);
+            }
+        }
+    }
+}
+
+#[test]
+fn who_is_late_switches_to_a_newer_keyframe_that_is_kept() {
     let switch = Case {
         need: Need::Switch,
+        seconds: 1,
+        estimate: Some(100_000_000),
         ..JOIN
     };
-    let wide = Some(100_000_000);
     assert_eq!(switch.plan(), (Some(Reach::Edge), false));
-    let soon = Case {
-        next: Some(1),
+    let slow = Case {
+        estimate: Some(4_000_000),
         ..switch
     };
-    assert_eq!(soon.plan(), (None, true), "its keyframe is about to come");
-    let slow = Case {
-        need: Need::Switch,
-        estimate: Some(4_000_000),
-        ..JOIN
-    };
     assert_eq!(slow.plan(), (None, true));
-    let reacts = Case {
-        need: Need::Switch,
-        reaction: Reaction::Reacts,
-        ..JOIN
-    };
-    assert_eq!(reacts.plan(), (None, true));
-    let near = Case {
-        seconds: 1,
-        estimate: wide,
-        ..reacts
-    };
-    assert_eq!(near.plan(), (Some(Reach::Edge), false));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! How often one viewer's keyframe requests count: what it makes the publisher
 //! send goes to everybody, so that a viewer whose path breaks every picture
-//! must not set the pace for all.
+//! must not set the pace for all. A request that comes too early is not lost: it counts as
+//! soon as it may, unless a keyframe has come by then.
 
 use std::time::{Duration, Instant};
 
@@ -19,21 +20,46 @@ const SAME_TROUBLE: u32 = 3;
 #[derive(Debug, Default)]
 pub struct Demand {
     counted: Option<(Instant, Duration)>,
+    /// When a request came too early.
+    owed: Option<Instant>,
 }
 
 impl Demand {
-    /// True when a request of now counts.
+    /// True when a request of now counts; else it waits for its time.
     pub fn admit(&mut self, now: Instant) -> bool {
         let gap = match self.counted {
             None => FIRST_GAP,
             Some((at, gap)) => match now.saturating_duration_since(at) {
-                passed if passed < gap => return false,
+                passed if passed < gap => {
+                    self.owed.get_or_insert(now);
+                    return false;
+                }
                 passed if passed < gap * SAME_TROUBLE => (gap * 2).min(LONGEST_GAP),
                 _ => FIRST_GAP,
             },
         };
         self.counted = Some((now, gap));
+        self.owed = None;
         true
+    }
+
+    /// When a request that came too early counts.
+    #[inline]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.owed?;
+        self.counted.map(|(at, gap)| at + gap)
+    }
+
+    /// Since when a request waits whose time has come. It is told once.
+    #[inline]
+    pub fn due(&mut self, now: Instant) -> Option<Instant> {
+        let due = self.deadline().is_some_and(|at| at <= now);
+        due.then(|| self.owed.take())?
+    }
+
+    /// What waited is of no use any more.
+    pub fn forget(&mut self) {
+        self.owed = None;
     }
 }
 
@@ -58,6 +84,25 @@ mod tests {
         let minute = Duration::from_secs(60);
         let count = counted(Duration::from_millis(200), minute);
         assert!((14..=19).contains(&count), "{count}");
+    }
+
+    #[test]
+    fn a_request_that_comes_too_early_counts_when_its_time_comes() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut demand = Demand::default();
+        assert!(demand.admit(at(0)));
+        assert_eq!((demand.deadline(), demand.due(at(900))), (None, None));
+        assert!(demand.admit(at(1000)));
+        assert!(!demand.admit(at(1400)) && !demand.admit(at(1900)));
+        assert_eq!(demand.deadline(), Some(at(2000)));
+        assert_eq!(demand.due(at(1999)), None);
+        assert_eq!(demand.due(at(2000)), Some(at(1400)), "the first of them");
+        assert_eq!((demand.deadline(), demand.due(at(2001))), (None, None));
+        assert!(demand.admit(at(2001)));
+        assert!(!demand.admit(at(2100)));
+        demand.forget();
+        assert_eq!(demand.due(at(9000)), None);
     }
 
     #[test]

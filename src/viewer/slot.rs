@@ -196,6 +196,8 @@ pub struct Slot {
     newest: Newest,
     /// See [`Forwarded::Held`]: its source and number, which the line has not come to yet.
     held: Option<(SourceId, u64)>,
+    /// Something of the present track was sent.
+    begun: bool,
     steady: Steadiness,
     /// What was chosen last: the rung, and how many were below it.
     chosen: Option<Rung>,
@@ -252,6 +254,7 @@ impl Slot {
             entering: Cell::ALL,
             newest: Newest::default(),
             held: None,
+            begun: false,
             steady: Steadiness::default(),
             chosen: None,
             waiting_since: None,
@@ -279,6 +282,12 @@ impl Slot {
         }
     }
 
+    /// The encoding of the track that was sent last, and the number behind its newest packet that was.
+    pub fn shown(&self, track: &Track) -> Option<(u8, u64)> {
+        let source = self.line.source().filter(|s| s.epoch == track.epoch)?;
+        self.begun.then(|| (source.encoding, self.line.expected()))
+    }
+
     /// The encoding that flows or is waited for: whose keyframe a viewer's
     /// request means.
     pub fn wanted_encoding(&self) -> Option<u8> {
@@ -293,6 +302,9 @@ impl Slot {
         self.selection.stop();
         self.behind = None;
         self.fed = None;
+        self.begun = false;
+        self.held = None;
+        self.demand.forget();
         self.formats_epoch = None;
         self.chosen = None;
     }
@@ -526,6 +538,7 @@ impl Slot {
         });
         self.newest.timestamp = None;
         self.held = None; // its number was not taken
+        self.begun = true;
     }
 
     /// The pacer ran dry: from here on the slot is behind. False when `packet`

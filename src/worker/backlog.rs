@@ -64,12 +64,14 @@ impl Core {
     /// Returns the encoding that the publisher is to be asked for.
     fn feed(&mut self, now: Instant, hungry: Starving) -> Option<(u32, u8)> {
         let Some(Session {
+            key,
             media: Media::Viewer(viewer),
             ..
         }) = self.sessions.get_mut(hungry.session)
         else {
             return None;
         };
+        let key = *key;
         let slot = viewer.slots.get_mut(usize::from(hungry.slot))?;
         #[cfg(test)]
         crate::viewer::slot::doom::strike(slot.ssrcs.ssrc, crate::viewer::slot::doom::Doing::Feed);
@@ -95,7 +97,7 @@ impl Core {
             return None;
         }
         let encoding = track.encodings.get(usize::from(wanted))?;
-        let reaction = encoding.keyframes.reaction();
+        let reaction = encoding.keyframes.likely_reaction(now);
         // What did not help is tried again only where the publisher helps less.
         let segment = encoding.ring.segment().filter(|segment| {
             let tried = slot.fed.is_some_and(|fed| fed.first == segment.first);
@@ -113,6 +115,7 @@ impl Core {
             pacer: &viewer.pacer,
             live: encoding.stats.bitrate().0 / 8,
             reaction,
+            past: segment.is_some_and(|s| slot.has_seen(track, wanted, &s, now)),
             next: encoding.next_keyframe(now),
         });
         if let (Some(segment), Some(replay)) = (segment, plan.replay) {
@@ -129,7 +132,33 @@ impl Core {
             self.behind.push(hungry.session);
         }
         let ask = plan.ask && (!asked || slot.demand.admit(now));
+        if let Some(at) = slot.demand.deadline() {
+            self.wake_at(key, at);
+        }
         ask.then_some((index, wanted))
+    }
+
+    /// The viewer's requests for keyframes that came too early count now, where none has come since.
+    pub(super) fn demand_again(&mut self, now: Instant, session: u32) {
+        let Some(viewer) = self.sessions.get_mut(session).and_then(Session::viewer) else {
+            return;
+        };
+        for (at, slot) in (0u8..).zip(&mut viewer.slots) {
+            let Some(since) = slot.demand.due(now) else {
+                continue;
+            };
+            let encoding = slot.wanted_encoding().and_then(|encoding| {
+                let track = self.tracks.get(slot.track? as usize)?;
+                track.encodings.get(usize::from(encoding))
+            });
+            if encoding.is_some_and(|encoding| !encoding.has_keyframe_since(since)) {
+                self.starving.push(Starving {
+                    session,
+                    slot: at,
+                    needed: None,
+                });
+            }
+        }
     }
 
     /// Sends what viewers are behind with, then the repairs they asked for, as far as

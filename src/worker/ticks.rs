@@ -56,6 +56,7 @@ impl Core {
             self.with_engine(now, slot, |transport| transport.tick(now))?;
         }
         self.viewer_tick(now, slot);
+        self.demand_again(now, slot);
         self.probe_viewer(now, slot);
         self.publisher_tick(now, slot);
         let Some(session) = self.sessions.get(slot) else {
@@ -67,7 +68,9 @@ impl Core {
                     self.behind.push(slot);
                 }
                 let burst = viewer.next_burst.filter(|at| *at > now);
-                viewer.next_report.into_iter().chain(burst).min()
+                let demands = viewer.slots.iter().filter_map(|s| s.demand.deadline());
+                let others = viewer.next_report.into_iter().chain(burst);
+                others.chain(demands).min()
             }
             // Without a path it can be asked and told nothing; its next packet brings both back.
             Media::Publisher(publisher) => session

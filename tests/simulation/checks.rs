@@ -80,6 +80,19 @@ pub fn complete_frames(packets: &[&Received]) -> Vec<u32> {
         .collect()
 }
 
+/// How many pictures the viewer is led back at most, along its line.
+pub fn led_back(packets: &[&Received]) -> u32 {
+    let mut sorted: Vec<&&Received> = packets.iter().collect();
+    sorted.sort_by_key(|p| p.seq);
+    let frames = sorted.iter().filter_map(|p| Some(p.stamp?.frame));
+    let (mut newest, mut back) = (0, 0);
+    for frame in frames {
+        newest = frame.max(newest);
+        back = back.max(newest - frame);
+    }
+    back
+}
+
 /// When a decoder could show each picture: one after the other, and after a lost one
 /// only from a keyframe on.
 pub fn shown(packets: &[&Received]) -> Vec<Instant> {

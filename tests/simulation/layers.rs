@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use weir::control::messages::{Event, LayerWish, Refusal, Reply};
 
-use crate::checks::{continuous, over_seeds, video};
+use crate::checks::{continuous, led_back, over_seeds, video};
 use crate::client::{Plan, Role};
 use crate::world::{ALICE, ClientId, World};
 
@@ -185,4 +185,82 @@ fn keyframes_are_asked_of_layers_that_somebody_watches() {
             assert_eq!(flowing(&mut world, viewer, Duration::from_millis(300)), [2]);
         },
     );
+}
+
+/// Switches to and fro between two layers, at moments that have nothing to do with keyframes. Returns how long
+/// each took.
+fn to_and_fro(world: &mut World, viewer: ClientId, times: usize) -> Vec<Duration> {
+    let mid = world.video_slot(viewer).mid;
+    let recently = Duration::from_millis(40);
+    let mut took = Vec::new();
+    for at in 0..times {
+        let layer = (at % 2) as u8;
+        world.choose(viewer, &mid, rid(["a", "b"][at % 2]));
+        let asked = world.now;
+        while flowing(world, viewer, recently) != [layer] {
+            world.run(Duration::from_millis(20));
+            assert!(world.now < asked + Duration::from_secs(12), "switch {at}");
+        }
+        took.push(world.now - asked);
+        world.run(Duration::from_millis(300 + 170 * (at as u64 % 9)));
+    }
+    took
+}
+
+/// A kept keyframe is no way to switch to what is live: its pictures were seen already, in another layer.
+#[test]
+fn a_switch_shows_nobody_again_what_he_has_seen() {
+    over_seeds("a_switch_shows_nobody_again_what_he_has_seen", 4, |seed| {
+        for (reacts, limit, switches) in [(true, 1700, 20), (false, 5500, 6)] {
+            let mut world = World::new(seed, 2);
+            let plan = Plan {
+                gop: 150,
+                reacts,
+                packets_per_frame: 1,
+                ..simulcast()
+            };
+            world.publish(0, 1, 1, plan);
+            let viewers = [world.view(0, 1, ALICE), world.view(1, 1, ALICE)];
+            world.run(Duration::from_secs(6));
+            for viewer in viewers {
+                for took in to_and_fro(&mut world, viewer, switches) {
+                    assert!(took < Duration::from_millis(limit), "{took:?}");
+                }
+                let frames = video(world.client(viewer));
+                continuous(&frames, 0);
+                let back = led_back(&frames);
+                assert!(back <= 2, "{back} pictures back, reacts: {reacts}");
+            }
+        }
+    });
+}
+
+/// Nor is it a way to recover, where the publisher makes another one.
+#[test]
+fn who_asks_for_a_keyframe_is_not_led_back() {
+    over_seeds("who_asks_for_a_keyframe_is_not_led_back", 4, |seed| {
+        let mut world = World::new(seed, 1);
+        let plan = Plan {
+            packets_per_frame: 1,
+            ..Plan::default()
+        };
+        world.publish(0, 1, 1, plan);
+        let viewer = world.view(0, 1, ALICE);
+        world.run(Duration::from_secs(3));
+        for wait in 0..8 {
+            world.client(viewer).request_keyframe();
+            let asked = world.now;
+            world.run(Duration::from_millis(3300 + 170 * wait));
+            let keyframes = video(world.client(viewer));
+            let mut keyframes = keyframes
+                .iter()
+                .filter(|p| p.stamp.is_some_and(|s| s.keyframe));
+            let helped =
+                keyframes.any(|p| p.at > asked && p.at < asked + Duration::from_millis(400));
+            assert!(helped, "after {wait} requests");
+        }
+        let frames = video(world.client(viewer));
+        continuous(&frames, 0);
+        assert_eq!(led_back(&frames), 0, "pictures back");
+    });
 }

@@ -78,7 +78,8 @@ const NINE_AT_8: &[Figure] = &[
     figure("last picture, ms", Limit::AtMost(400.0), 40.0),
     figure("audio lost", Limit::AtMost(0.01), 0.003),
     figure("sound p95, ms", Limit::AtMost(400.0), 30.0),
-    figure("keyframe requests", Limit::AtMost(18.0), 4.0),
+    // Nobody is led back to a kept keyframe: each of two steps up takes one, and so do those that are taken again.
+    figure("keyframe requests", Limit::AtMost(27.0), 4.0),
 ];
 const NINE_NARROW: &[Figure] = &[
     figure("first picture, ms", Limit::AtMost(300.0), 30.0),
