@@ -283,7 +283,13 @@ impl Track {
             Some(_) => {}
         }
         self.tell_what_follows(encoding, &mut packet);
-        self.pending.push((encoding, packet));
+        // A keyframe that was overtaken by its own packets goes ahead of them, since viewers begin with it.
+        let passed = |(of, p): &(u8, Packet)| *of == encoding && p.seq > packet.seq;
+        let ahead_of = packet.entry.then(|| self.pending.iter().position(passed));
+        match ahead_of.flatten() {
+            Some(at) => self.pending.insert(at, (encoding, packet)),
+            None => self.pending.push((encoding, packet)),
+        }
         self.unranked |= changed;
         let due = self
             .looked

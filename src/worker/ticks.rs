@@ -8,6 +8,7 @@ use super::session::{Media, Session};
 use crate::control::messages::CloseReason;
 use crate::peer::transport::Phase;
 use crate::room::{Source, ring};
+use crate::telemetry::DropReason;
 use crate::units::MediaKind;
 use crate::viewer::REPORT_INTERVAL;
 
@@ -107,6 +108,8 @@ impl Core {
         let ingress = &mut publisher.ingress;
         let asked = ingress.tick(now, wall, &mut sealed.feedback, arena, path);
         self.totals.nacks_out += asked.repairs;
+        let refused = sealed.feedback.take_refused();
+        self.totals.drops.add_many(DropReason::EgressFull, refused);
         for (track, encoding) in asked.lost {
             if self.is_watched(track, encoding) {
                 self.want_keyframe(track, encoding);

@@ -32,6 +32,7 @@ impl Sealed {
                 srtp: SrtpSender::new(keying)?,
                 ssrc,
                 cname,
+                refused: 0,
             },
         })
     }
@@ -43,12 +44,19 @@ pub struct FeedbackSender {
     srtp: SrtpSender,
     ssrc: u32,
     cname: Arc<str>,
+    /// What found no room in the arena.
+    refused: u64,
 }
 
 impl FeedbackSender {
     /// Our SSRC in RTCP.
     pub fn ssrc(&self) -> u32 {
         self.ssrc
+    }
+
+    /// How many messages found no room in the arena since the last call.
+    pub fn take_refused(&mut self) -> u64 {
+        std::mem::take(&mut self.refused)
     }
 
     /// Sends what `compose` writes; it is given our SSRC and name. False when it was not sent:
@@ -60,6 +68,7 @@ impl FeedbackSender {
         compose: impl FnOnce(&mut RtcpWriter<'_>, u32, &str) -> Result<bool, RtcpError>,
     ) -> bool {
         let Some(buffer) = arena.reserve(path, ROOM) else {
+            self.refused += 1;
             return false;
         };
         let mut writer = RtcpWriter::new(&mut buffer[..ROOM - MAX_RTCP_OVERHEAD]);
@@ -100,5 +109,36 @@ impl FeedbackSender {
             writer.bye(&[ssrc])?;
             Ok(true)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Proto;
+    use crate::peer::crypto::SrtpProfile;
+
+    #[test]
+    fn what_finds_no_room_is_counted() {
+        let profile = SrtpProfile::AeadAes128Gcm;
+        let material = vec![3; profile.material_len()];
+        let keying = Keying::new(profile, false, &material).expect("keys");
+        let mut sealed = Sealed::new(&keying, 99, "cname".into()).expect("keys");
+        let path = Path {
+            proto: Proto::Udp,
+            local: ([127, 0, 0, 1], 1).into(),
+            remote: ([127, 0, 0, 1], 2).into(),
+        };
+        let mut arena = SendArena::new(2 * ROOM, 16);
+        let sender = &mut sealed.feedback;
+        let mut sent = 0;
+        while sent < 100 && sender.goodbye(&mut arena, path) {
+            sent += 1;
+        }
+        assert!((1..100).contains(&sent), "{sent}");
+        assert_eq!((sender.take_refused(), sender.take_refused()), (1, 0));
+        arena.clear();
+        assert!(sender.goodbye(&mut arena, path));
+        assert_eq!(sender.take_refused(), 0);
     }
 }
