@@ -4,6 +4,7 @@
 mod checks;
 mod client;
 mod codecs;
+mod determinism;
 mod link;
 mod media;
 mod nonces;

@@ -187,7 +187,16 @@ impl Client {
 
     /// Lets time pass: sends what is due, and gives what leaves to `transmit`.
     pub fn tick(&mut self, now: Instant, mut transmit: impl FnMut(SocketAddr, &[u8])) {
-        self.send_media(now);
+        let mut sent = Vec::new();
+        self.drain(now, &mut sent);
+        self.send_media(now, &mut sent);
+        for (to, bytes) in sent {
+            transmit(to, &bytes);
+        }
+    }
+
+    /// Takes out of the engine what there is.
+    fn drain(&mut self, now: Instant, sent: &mut Vec<(SocketAddr, Vec<u8>)>) {
         if self.timeout.is_none_or(|at| at <= now) {
             self.rtc
                 .handle_input(Input::Timeout(now))
@@ -200,7 +209,7 @@ impl Client {
                     break;
                 }
                 Output::Transmit(t) if self.loses(&t.contents) => {}
-                Output::Transmit(t) => transmit(t.destination, &t.contents),
+                Output::Transmit(t) => sent.push((t.destination, t.contents.to_vec())),
                 Output::Event(event) => self.event(now, event),
             }
         }

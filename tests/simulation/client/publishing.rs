@@ -1,5 +1,6 @@
 //! The publishing side of a client: what it sends, when, and what of it is lost on purpose.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use str0m::format::Codec;
@@ -181,94 +182,117 @@ impl Client {
     }
 
     /// Sends the frames and the sound that are due.
-    pub(super) fn send_media(&mut self, now: Instant) {
-        let (audio, video) = (self.audio, self.video);
+    /// Sends the frames and the sound that are due, one stream after the other: of several that wait the engine
+    /// takes them in the order of a hash table.
+    pub(super) fn send_media(&mut self, now: Instant, sent: &mut Vec<(SocketAddr, Vec<u8>)>) {
+        if self.connected.is_none() {
+            return;
+        }
+        while let Role::Publisher(p) = &mut self.role
+            && p.sending
+            && let Some(at) = p.next_frame.filter(|at| *at <= now)
+        {
+            p.next_frame = Some(at + Duration::from_secs(1) / p.plan.fps);
+            p.frame += 1;
+            for source in 0..p.sources.len() {
+                self.send_frame(at, source);
+                // Several writes, then one timeout: the engine's rule.
+                self.timeout = Some(now);
+                self.drain(now, sent);
+            }
+        }
+        while let Role::Publisher(p) = &mut self.role
+            && p.sending
+            && let Some(at) = p.next_audio.filter(|at| *at <= now)
+        {
+            p.next_audio = Some(at + Duration::from_millis(20));
+            self.send_sound(at);
+            self.timeout = Some(now);
+            self.drain(now, sent);
+        }
+    }
+
+    /// Writes the frame of one layer.
+    fn send_frame(&mut self, at: Instant, source: usize) {
         let Role::Publisher(p) = &mut self.role else {
             return;
         };
-        if self.connected.is_none() || !p.sending {
+        let periodic =
+            p.plan.gop > 0 && p.frame % p.plan.gop == 1 && !(p.plan.starts_late && p.frame == 1);
+        let timestamp = p
+            .timestamp_offset
+            .wrapping_add((u64::from(p.frame) * 90_000 / u64::from(p.plan.fps)) as u32);
+        let source = &mut p.sources[source];
+        if p.silent.contains(&source.layer) {
             return;
         }
-        while let Some(at) = p.next_frame.filter(|at| *at <= now) {
-            p.next_frame = Some(at + Duration::from_secs(1) / p.plan.fps);
-            p.frame += 1;
-            let periodic = p.plan.gop > 0
-                && p.frame % p.plan.gop == 1
-                && !(p.plan.starts_late && p.frame == 1);
-            let timestamp = p
-                .timestamp_offset
-                .wrapping_add((u64::from(p.frame) * 90_000 / u64::from(p.plan.fps)) as u32);
-            for source in &mut p.sources {
-                if p.silent.contains(&source.layer) {
-                    continue;
-                }
-                let keyframe = std::mem::take(&mut source.wants_keyframe) || periodic;
-                let Some(mid) = video else { continue };
-                let of_layer = p.plan.layer_packets.get(usize::from(source.layer));
-                let more = if keyframe { p.plan.keyframe_packets } else { 0 };
-                let count = of_layer.copied().unwrap_or(p.plan.packets_per_frame) + more;
-                for index in 0..count {
-                    let stamp = Stamp {
-                        frame: p.frame,
-                        index,
-                        count,
-                        keyframe,
-                        layer: source.layer,
-                        from: p.plan.tag,
-                    };
-                    let payload = vp8(stamp, source.size, p.plan.packet_size);
-                    let codec = if p.plan.h264 { Codec::H264 } else { Codec::Vp8 };
-                    let pt = pt(&self.rtc, codec);
-                    let rid = source.rid.as_deref().map(Into::into);
-                    let mut api = self.rtc.direct_api();
-                    let Some(stream) = api.stream_tx_by_mid(mid, rid) else {
-                        continue;
-                    };
-                    let layer = u32::from(source.layer) * 333;
-                    let write = RtpWrite::new(
-                        pt,
-                        source.seq.into(),
-                        timestamp.wrapping_add(layer),
-                        at,
-                        payload,
-                    )
-                    .marker(index + 1 == count)
-                    .nackable(true);
-                    stream.write_rtp(write);
-                    if p.loses_starts && keyframe && index == 0 {
-                        p.lost.push(source.seq as u16);
-                    }
-                    source.seq += 1;
-                }
-            }
-        }
-        while let Some(at) = p.next_audio.filter(|at| *at <= now) {
-            p.next_audio = Some(at + Duration::from_millis(20));
-            let Some(mid) = audio else { continue };
-            let pt = pt(&self.rtc, Codec::Opus);
+        let keyframe = std::mem::take(&mut source.wants_keyframe) || periodic;
+        let Some(mid) = self.video else { return };
+        let of_layer = p.plan.layer_packets.get(usize::from(source.layer));
+        let more = if keyframe { p.plan.keyframe_packets } else { 0 };
+        let count = of_layer.copied().unwrap_or(p.plan.packets_per_frame) + more;
+        for index in 0..count {
+            let stamp = Stamp {
+                frame: p.frame,
+                index,
+                count,
+                keyframe,
+                layer: source.layer,
+                from: p.plan.tag,
+            };
+            let payload = vp8(stamp, source.size, p.plan.packet_size);
+            let codec = if p.plan.h264 { Codec::H264 } else { Codec::Vp8 };
+            let pt = pt(&self.rtc, codec);
+            let rid = source.rid.as_deref().map(Into::into);
             let mut api = self.rtc.direct_api();
-            if let Some(stream) = api.stream_tx_by_mid(mid, None) {
-                let mut payload = (p.audio_seq as u32).to_be_bytes().to_vec();
-                payload.resize(80, p.plan.tag);
-                let level = p.plan.speech.as_ref().map(|speech| {
-                    let spoken = speech
-                        .iter()
-                        .filter(|(from, to, _)| (*from..*to).contains(&at));
-                    spoken.map(|(.., level)| *level).max().unwrap_or(-80)
-                });
-                let values = ExtensionValues {
-                    audio_level: level,
-                    voice_activity: level.map(|_| true),
-                    ..ExtensionValues::default()
-                };
-                let write = RtpWrite::new(pt, p.audio_seq.into(), p.audio_time, at, payload)
-                    .ext_vals(values);
-                stream.write_rtp(write);
+            let Some(stream) = api.stream_tx_by_mid(mid, rid) else {
+                continue;
+            };
+            let layer = u32::from(source.layer) * 333;
+            let write = RtpWrite::new(
+                pt,
+                source.seq.into(),
+                timestamp.wrapping_add(layer),
+                at,
+                payload,
+            )
+            .marker(index + 1 == count)
+            .nackable(true);
+            stream.write_rtp(write);
+            if p.loses_starts && keyframe && index == 0 {
+                p.lost.push(source.seq as u16);
             }
-            p.audio_seq += 1;
-            p.audio_time = p.audio_time.wrapping_add(960);
+            source.seq += 1;
         }
-        // Several writes, then one timeout: the engine's rule.
-        self.timeout = Some(now);
+    }
+
+    /// Writes a packet of sound.
+    fn send_sound(&mut self, at: Instant) {
+        let Role::Publisher(p) = &mut self.role else {
+            return;
+        };
+        let Some(mid) = self.audio else { return };
+        let pt = pt(&self.rtc, Codec::Opus);
+        let mut api = self.rtc.direct_api();
+        if let Some(stream) = api.stream_tx_by_mid(mid, None) {
+            let mut payload = (p.audio_seq as u32).to_be_bytes().to_vec();
+            payload.resize(80, p.plan.tag);
+            let level = p.plan.speech.as_ref().map(|speech| {
+                let spoken = speech
+                    .iter()
+                    .filter(|(from, to, _)| (*from..*to).contains(&at));
+                spoken.map(|(.., level)| *level).max().unwrap_or(-80)
+            });
+            let values = ExtensionValues {
+                audio_level: level,
+                voice_activity: level.map(|_| true),
+                ..ExtensionValues::default()
+            };
+            let write =
+                RtpWrite::new(pt, p.audio_seq.into(), p.audio_time, at, payload).ext_vals(values);
+            stream.write_rtp(write);
+        }
+        p.audio_seq += 1;
+        p.audio_time = p.audio_time.wrapping_add(960);
     }
 }

@@ -6,6 +6,7 @@ mod joining;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use weir::control::messages::{
@@ -61,14 +62,35 @@ pub struct World {
     /// RTCP lies so long in the server's sockets until it is read.
     pub patience: Duration,
     fingerprint: Fingerprint,
+    /// What was sent, where that is to be noted.
+    pub trace: Option<Vec<Sent>>,
+    /// When everything began.
+    pub start: Instant,
     queue: BinaryHeap<Reverse<(Instant, u64)>>,
     deliveries: BTreeMap<u64, Delivery>,
     next: u64,
 }
 
+/// A datagram, as far as one seed makes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    pub at: Duration,
+    pub client: usize,
+    pub to_server: bool,
+    pub weight: usize,
+}
+
 /// A worker's.
 fn core_address(index: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 1], 7882 + index as u16))
+}
+
+/// The bytes that a datagram takes on a path. Signatures of one seed are not always of one length.
+fn weight(bytes: &[u8]) -> usize {
+    match classify(bytes) {
+        Ok(Class::Dtls) => bytes.len().next_multiple_of(64),
+        _ => bytes.len(),
+    }
 }
 
 /// A client's.
@@ -78,7 +100,10 @@ fn address(index: usize) -> SocketAddr {
 
 impl World {
     pub fn new(seed: u64, workers: u8) -> Self {
-        let start = Instant::now();
+        // One for all worlds: engines round times on the wire by how far they are from a start of their own.
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        let start = *START;
+        fastrand::seed(seed); // the clients' engines draw from it
         let crypto = Crypto::dangerously_seeded(seed).expect("crypto");
         let clock = WallClock::new(start, Duration::from_secs(1_700_000_000));
         let cores = (0..workers)
@@ -115,6 +140,8 @@ impl World {
             crowded: false,
             patience: Duration::ZERO,
             fingerprint: crypto.fingerprint(),
+            trace: None,
+            start,
             queue: BinaryHeap::new(),
             deliveries: BTreeMap::new(),
             next: 0,
@@ -247,8 +274,20 @@ impl World {
         let Some(index) = self.clients.iter().position(|c| c.address == path.remote) else {
             return;
         };
-        for at in self.down[self.behind[index]].send(self.now, bytes.len()) {
+        self.note(index, &bytes, false);
+        for at in self.down[self.behind[index]].send(self.now, weight(&bytes)) {
             self.push(at, Delivery::ToClient(index, path.local, bytes.clone()));
+        }
+    }
+
+    fn note(&mut self, client: usize, bytes: &[u8], to_server: bool) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(Sent {
+                at: self.now - self.start,
+                client,
+                to_server,
+                weight: weight(bytes),
+            });
         }
     }
 
@@ -260,7 +299,8 @@ impl World {
                 continue;
             };
             let from = self.clients[index].address;
-            for at in self.up[index].send(self.now, bytes.len()) {
+            self.note(index, &bytes, true);
+            for at in self.up[index].send(self.now, weight(&bytes)) {
                 let at = at + self.waits(&bytes);
                 self.push(at, Delivery::ToCore(core, from, bytes.clone()));
             }
