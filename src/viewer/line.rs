@@ -8,11 +8,17 @@
 //! `output = input + move`, so a late packet finds its place, and a repair is made
 //! again exactly as the packet was.
 
+mod run;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::timeline::{Timeline, ticks};
-use crate::codec::Cell;
+use run::{Own, Run};
+
+pub use run::{Moves, Origin, Place, SourceId};
 
 /// Runs remembered where nothing is cut; a viewer asks for packets of the last
 /// seconds only, and sources change more rarely than that.
@@ -29,108 +35,6 @@ const MAX_AHEAD: Duration = Duration::from_secs(20);
 /// Nobody asks for repairs of what was sent longer ago than this.
 const SILENT: Duration = Duration::from_secs(120);
 
-/// Which packets a run holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SourceId {
-    /// The track's publisher count.
-    pub epoch: u32,
-    /// Index of the encoding.
-    pub encoding: u8,
-}
-
-/// What the packets of a run are moved by, beside their sequence numbers and
-/// timestamps, and which of them were sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Moves {
-    /// Added to picture ids, modulo their size.
-    pub picture: u16,
-    /// Added to `TL0PICIDX`.
-    pub tl0: u8,
-    /// Added to the frame numbers of dependency descriptors.
-    pub frame: u16,
-    /// The layers that are sent.
-    pub cell: Cell,
-    /// RED packets go out as their primary block alone: their redundancy is of a
-    /// time in which the viewer heard somebody else.
-    pub alone: bool,
-}
-
-/// What an outgoing sequence number was made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// A packet of the source's line.
-    Packet {
-        /// The source.
-        source: SourceId,
-        /// Its extended sequence number there.
-        seq: u64,
-        /// What its timestamp became.
-        times: Timeline,
-        /// What else it is moved by.
-        moves: Moves,
-    },
-    /// Parameter sets put in ahead of an entry frame.
-    ParameterSets {
-        /// The source.
-        source: SourceId,
-        /// The outgoing timestamp.
-        timestamp: u32,
-    },
-    /// An empty packet, where one of a cut layer would have left a hole.
-    Filler {
-        /// The source.
-        source: SourceId,
-        /// The outgoing timestamp.
-        timestamp: u32,
-        /// The payload type that it was sent with.
-        pt: u8,
-    },
-}
-
-impl Origin {
-    /// What it belongs to.
-    pub fn source(&self) -> SourceId {
-        match *self {
-            Self::Packet { source, .. }
-            | Self::ParameterSets { source, .. }
-            | Self::Filler { source, .. } => source,
-        }
-    }
-}
-
-/// A packet of our own that stands right ahead of a run, with its timestamp.
-#[derive(Debug, Clone, Copy)]
-enum Own {
-    ParameterSets(u32),
-    /// And its payload type.
-    Filler(u32, u8),
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Run {
-    source: SourceId,
-    out_first: u64,
-    in_first: u64,
-    times: Timeline,
-    moves: Moves,
-    own: Option<Own>,
-}
-
-impl Run {
-    /// Where the numbers end that belong to the run before.
-    fn begin(&self) -> u64 {
-        self.out_first - u64::from(self.own.is_some())
-    }
-
-    fn place(&self, seq: u64, timestamp: u32) -> Place {
-        Place {
-            seq: self.out_first + (seq - self.in_first),
-            timestamp: self.times.map(timestamp),
-            moves: self.moves,
-        }
-    }
-}
-
 /// Packets that go out later than they came.
 #[derive(Debug, Clone, Copy)]
 pub struct Backlog {
@@ -140,17 +44,6 @@ pub struct Backlog {
     pub now: Instant,
     /// How long it will take, about.
     pub lasting: Duration,
-}
-
-/// A packet's place on the line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// Extended outgoing sequence number; its upper bits are the roll-over counter.
-    pub seq: u64,
-    /// Outgoing timestamp.
-    pub timestamp: u32,
-    /// What else the packet is moved by.
-    pub moves: Moves,
 }
 
 /// See the module's description.
@@ -503,7 +396,3 @@ impl Line {
         self.runs.push_back(run);
     }
 }
-
-#[cfg(test)]
-#[path = "line_tests.rs"]
-mod tests;

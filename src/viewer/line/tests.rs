@@ -1,4 +1,7 @@
+//! Switches, cuts, repairs and backlogs on a line, and a model that it agrees with.
+
 use super::*;
+use crate::codec::Cell;
 
 const A: SourceId = SourceId {
     epoch: 1,
