@@ -1,3 +1,5 @@
+//! What is chosen for slots of some ladders, wishes and estimates.
+
 use super::*;
 use crate::codec::Cell;
 

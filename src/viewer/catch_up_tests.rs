@@ -1,3 +1,5 @@
+//! How joiners and viewers that lost their way come to a keyframe.
+
 use std::time::{Duration, Instant};
 
 use super::*;

@@ -1,8 +1,13 @@
 //! A viewer: what it watches, its slots, and what goes out to it.
 //!
-//! [`allocate`] chooses among what there is (a pure function), [`select`] decides which source flows (a state machine), [`mod@line`] where its
-//! packets go on the viewer's own line (arithmetic), [`slot`] does both for
-//! one section. [`order`] decides which slot is served first where several are behind.
+//! For a viewer of a room, [`assign`] says whom its slots show; [`allocate`] chooses their layers
+//! (both are pure functions). A [`slot`] is one section: [`select`] decides which source flows in it
+//! (a state machine), [`mod@line`] where its packets go on the viewer's own line (arithmetic, with
+//! [`timeline`] for timestamps), [`formats`] under which payload types.
+//!
+//! [`pace`] says how fast packets leave; [`catch_up`] and [`order`] what is sent, and first, where slots
+//! are behind. [`repair`] holds what was asked for again. [`reception`] reads what the viewer reports
+//! of its path, and [`demand`] how much its keyframe requests count.
 
 pub mod allocate;
 pub mod assign;
