@@ -4,73 +4,31 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cut::{ends_picture, may_end_picture, stands_beside};
-
 use super::allocate::Steadiness;
-use super::catch_up::{Behind, Fed, Restart};
+use super::catch_up::{Behind, Fed};
 use super::demand::Demand;
 use super::formats::{OutgoingFormat, decodes};
-use super::line::{Backlog, Line, Moves, Place, SourceId};
+use super::line::{Line, Moves, SourceId};
 use super::reception::Reception;
-use super::select::{Layers, Selection, Verdict};
-use crate::codec::{Cell, Codec, PictureIds, red};
+use super::select::{Layers, Selection};
+use crate::codec::{Cell, Codec};
 use crate::control::messages::LayerWish;
-use crate::net::prefetch::prefetch;
-use crate::peer::egress::{Egress, Outlet, Patch, SendError, Unchanged};
-use crate::peer::header::{OutgoingHeader, OutgoingIds, PassedExtensions};
+use crate::peer::header::OutgoingIds;
 use crate::peer::negotiate::{MediaSection, NegotiatedCodec, SignalledSsrc};
-use crate::room::encoding::LINE_BREAK;
 use crate::room::{Format, Packet, Rung, Track};
 use crate::units::{MediaKind, ParticipantId};
 
 mod aim;
+mod begin;
 mod cut;
 #[cfg(test)]
 pub(crate) mod doom;
+mod forward;
 mod held;
 mod resend;
 
-/// Packets that a RED packet may repeat: browsers repeat one or two.
-const REDUNDANCY: u64 = 2;
-
-/// Aggregated parameter sets are a few dozen bytes; larger ones are not sent.
-const MAX_PARAMETER_SETS: usize = 1100;
-
-/// What came of a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Forwarded {
-    /// It was sent: its size on the wire.
-    Sent(usize),
-    /// It is not of the source that flows.
-    NotSelected,
-    /// It begins the keyframe that is waited for, but came behind others of it, which were let
-    /// go: all of them are to be sent from the ring.
-    Overtaken,
-    /// It is of a layer that is cut.
-    Cut,
-    /// Whether it ends its picture is not known yet: it goes out by [`Slot::send_held`], ahead of
-    /// the packet that tells.
-    Held,
-    /// The viewer has no payload type for it.
-    NoFormat,
-    /// It belongs to a time before the last switch.
-    Late,
-    /// Too much is missing ahead of it to be made good: the next entry frame is waited for.
-    Broken,
-    /// The send arena is full, or it could not be sealed.
-    Failed(SendError),
-}
-
-/// What came of a NACK for one packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Repaired {
-    /// It was sent again: its size on the wire.
-    Sent(usize),
-    /// It is no longer kept, or never was sent.
-    Gone,
-    /// It could not be sent.
-    Failed(SendError),
-}
+pub use forward::Forwarded;
+pub use resend::Repaired;
 
 /// Random numbers a slot starts from.
 #[derive(Debug, Clone, Copy)]
@@ -91,38 +49,6 @@ pub struct Starved {
     pub since: Instant,
     /// When the next keyframe comes by itself, as far as former ones tell.
     pub expected: Option<Instant>,
-}
-
-/// The changes of a packet that keep a viewer's ids on one line.
-#[derive(Debug, Clone, Copy)]
-struct Moved {
-    ids: PictureIds,
-    picture: u16,
-    tl0: u8,
-}
-
-impl Patch for Moved {
-    #[inline]
-    fn apply(&self, payload: &mut [u8]) {
-        if self.changes() {
-            self.ids.write_moved(payload, self.picture, self.tl0);
-        }
-    }
-
-    #[inline]
-    fn changes(&self) -> bool {
-        self.picture != 0 || self.tl0 != 0
-    }
-}
-
-impl Moved {
-    fn new(packet: &Packet, moves: &Moves) -> Self {
-        Self {
-            ids: packet.info.ids,
-            picture: moves.picture,
-            tl0: moves.tl0,
-        }
-    }
 }
 
 /// The newest packet of the present source, sent or cut.
@@ -309,349 +235,10 @@ impl Slot {
         self.chosen = None;
     }
 
-    /// Begins to load what forwarding looks at outside of the slot.
-    #[inline]
-    pub fn prefetch(&self) {
-        if let Some(format) = self.formats.first() {
-            prefetch(format);
-        }
-    }
-
-    /// Sends a packet of the slot's track on, when it is of the source that flows.
-    #[inline]
-    pub fn forward(
-        &mut self,
-        out: &mut Outlet<'_>,
-        egress: &mut Egress,
-        track: &Track,
-        encoding: u8,
-        packet: &Packet,
-    ) -> Forwarded {
-        #[cfg(test)]
-        doom::strike(self.ssrcs.ssrc, doom::Doing::Forward);
-        let source = SourceId {
-            epoch: track.epoch,
-            encoding,
-        };
-        let format = self.formats.get(usize::from(packet.format));
-        let Some(format) = format.copied().flatten() else {
-            // Before it is judged: what can't be sent begins nothing, and ends what flowed.
-            return self.refuse(source);
-        };
-        let (kind, known) = (self.kind, &self.known);
-        let entry = || packet.entry || kind == MediaKind::Audio && !knows(known, source, packet);
-        let verdict = self.selection.judge(source, entry);
-        if verdict == Verdict::Drop {
-            return Forwarded::NotSelected;
-        }
-        // Numbers of one source must never be taken for another's: a nonce would seal two packets.
-        let broken = packet.seq > self.line.expected() + LINE_BREAK
-            || verdict == Verdict::Forward && self.line.source() != Some(source);
-        let restart = match &mut self.behind {
-            Some(behind) => behind.take_restart(encoding, packet),
-            None => None,
-        };
-        if broken
-            && verdict == Verdict::Forward
-            && restart.is_none()
-            && self.kind == MediaKind::Video
-            && !packet.entry
-        {
-            // Closed up, the line would look whole, and what is missing is what it refers to.
-            self.selection.interrupt();
-            return Forwarded::Broken;
-        }
-        if verdict == Verdict::Switch || broken || restart.is_some() {
-            if verdict == Verdict::Switch
-                && restart.is_none()
-                && self.is_overtaken(track, source, packet)
-            {
-                self.selection.interrupt();
-                return Forwarded::Overtaken;
-            }
-            self.begin(track, source, packet, verdict, restart, out.now);
-        }
-        let late = packet.seq < self.line.expected();
-        // What is missing ahead of a keyframe may be its own parameter sets; older
-        // ones in between would take their place.
-        let bare = packet.needs_parameter_sets && packet.seq == self.line.expected();
-        let is_cut = |cell| {
-            !Layers::keeps(cell, &packet.layers)
-                || cell != Cell::ALL && stands_beside(packet) && !packet.marker
-        };
-        let overtaken = !late && self.held.is_some_and(|(_, held)| packet.seq < held);
-        if overtaken {
-            if is_cut(self.layers.current()) {
-                self.line.cut(packet.seq, false);
-                return Forwarded::Cut;
-            }
-        } else if !late {
-            if self.alone_until.is_some_and(|until| packet.seq >= until) {
-                self.alone_until = None;
-                self.line.change(packet.seq, |moves| moves.alone = false);
-            }
-            if !self.layers.is_open() && !self.admit(track, encoding, packet) {
-                return Forwarded::Cut;
-            }
-            self.newest.timestamp = Some(packet.timestamp);
-            if may_end_picture(packet, self.layers.current()) {
-                self.held = Some((source, packet.seq));
-                return Forwarded::Held;
-            }
-        }
-        if bare {
-            self.send_parameter_sets(out, egress, track, encoding, packet, format.pt);
-        }
-        let Some(place) = self.place(out, packet) else {
-            return Forwarded::Late;
-        };
-        if late && is_cut(place.moves.cell) {
-            return self.fill(out, egress, packet, format.pt);
-        }
-        if !late && !overtaken {
-            self.newest.note(packet, &place.moves);
-        }
-        self.send(out, egress, track, encoding, packet, &format, &place)
-    }
-
-    fn place(&mut self, out: &Outlet<'_>, packet: &Packet) -> Option<Place> {
-        let sent_at = match self.behind {
-            None => packet.arrival,
-            Some(_) => out.now,
-        };
-        self.line.place(packet.seq, packet.timestamp, sent_at)
-    }
-
-    #[inline]
-    #[expect(clippy::too_many_arguments, reason = "one call each, on the hot path")]
-    fn send(
-        &mut self,
-        out: &mut Outlet<'_>,
-        egress: &mut Egress,
-        track: &Track,
-        encoding: u8,
-        packet: &Packet,
-        format: &OutgoingFormat,
-        place: &Place,
-    ) -> Forwarded {
-        let (pt, payload) = outgoing_payload(packet, format, place.moves.alone);
-        let descriptor = self.descriptor(track, encoding, packet, &place.moves);
-        let mut header = self.header(
-            out,
-            egress,
-            pt,
-            ends_picture(packet, &place.moves),
-            place.seq as u16,
-            place.timestamp,
-        );
-        header.dependency = descriptor.as_deref();
-        let sent = egress.send(
-            out,
-            &header,
-            &self.ids,
-            &packet.passed,
-            &[],
-            payload,
-            &Moved::new(packet, &place.moves),
-            (place.seq >> 16) as u32,
-        );
-        match sent {
-            Ok(size) => {
-                self.packets = self.packets.wrapping_add(1);
-                self.octets = self.octets.wrapping_add(payload.len() as u32);
-                Forwarded::Sent(size)
-            }
-            Err(error) => Forwarded::Failed(error),
-        }
-    }
-
-    /// A packet of `source` has no payload type here.
-    #[cold]
-    fn refuse(&mut self, source: SourceId) -> Forwarded {
-        if self.selection.current() == Some(source) {
-            self.selection.interrupt();
-        } else if self.selection.awaited() != Some(source) {
-            return Forwarded::NotSelected;
-        }
-        Forwarded::NoFormat
-    }
-
-    /// See [`Forwarded::Overtaken`]. What the ring can't give is left to the viewer's repairs.
-    #[cold]
-    fn is_overtaken(&self, track: &Track, source: SourceId, packet: &Packet) -> bool {
-        let ring = track.encodings.get(usize::from(source.encoding));
-        self.kind == MediaKind::Video
-            && self.behind.is_none_or(|b| b.encoding != source.encoding)
-            && ring.is_some_and(|e| e.ring.was_passed(packet.seq))
-    }
-
-    /// Begins a run of the line with `packet`, behind what was sent last.
-    #[cold]
-    fn begin(
-        &mut self,
-        track: &Track,
-        source: SourceId,
-        packet: &Packet,
-        verdict: Verdict,
-        restart: Option<Restart>,
-        now: Instant,
-    ) {
-        match verdict {
-            Verdict::Forward => self.entering = self.layers.target(),
-            // What flowed before has ended, and so has what was left of it: packets of `source` would
-            // pass by a backlog of another encoding, and by the pacer with it.
-            _ => self.behind = self.behind.filter(|b| b.encoding == source.encoding),
-        }
-        let (seq, timestamp) = (packet.seq, packet.timestamp);
-        self.line.set_clock_rate(packet.codec.clock_rate());
-        match restart {
-            None => {
-                let base = self.shared_base(track, source, packet.codec, timestamp);
-                self.line
-                    .switch(source, seq, timestamp, packet.arrival, base);
-            }
-            Some(Restart { edge, lasting }) => {
-                let base = self.shared_base(track, source, packet.codec, edge.1);
-                let backlog = Backlog { edge, now, lasting };
-                self.line.catch_up(source, seq, timestamp, backlog, base);
-            }
-        }
-        if packet.entry {
-            self.layers = Layers::of(self.usable(track, source.encoding, self.entering));
-        }
-        let (newest, cell) = (self.newest, self.layers.current());
-        let info = &packet.info.ids;
-        let alone = packet.red_primary.is_some();
-        self.alone_until = alone.then_some(seq + REDUNDANCY);
-        self.line.change(seq, |moves| {
-            moves.cell = cell;
-            moves.alone = alone;
-            if let (Some(next), Some(id)) = (newest.picture, info.picture) {
-                moves.picture = next.wrapping_sub(id.value);
-            }
-            if let (Some(next), Some(tl0)) = (newest.tl0, info.tl0) {
-                moves.tl0 = next.wrapping_sub(tl0);
-            }
-            if let (Some(next), Some(frame)) = (newest.frame, packet.frame_number()) {
-                moves.frame = next.wrapping_sub(frame);
-            }
-        });
-        self.newest.timestamp = None;
-        self.held = None; // its number was not taken
-        self.begun = true;
-    }
-
-    /// The pacer ran dry: from here on the slot is behind. False when `packet`
-    /// is not what it waits for next anyway.
-    ///
-    /// Where a lower encoding's keyframe waits to take its place, what flows is let go of: it
-    /// would leave no room for that one.
-    pub fn fall_behind(
-        &mut self,
-        track: &Track,
-        encoding: u8,
-        packet: &Packet,
-        now: Instant,
-    ) -> bool {
-        let flows = SourceId {
-            epoch: track.epoch,
-            encoding,
-        };
-        let expected = self.line.expected();
-        // The backlog that a switch begins with is not given up for it.
-        let other = self.behind.filter(|b| b.encoding != encoding);
-        if let Some(other) = other
-            && self.selection.current() == Some(flows)
-            && self
-                .selection
-                .awaited()
-                .is_some_and(|a| a.encoding == other.encoding)
-            && track.ladder.is_below(other.encoding, encoding)
-        {
-            self.selection.abandon();
-            return true;
-        }
-        let next = other.is_none()
-            && self.selection.current() == Some(flows)
-            && self.line.source() == Some(flows)
-            && packet.seq >= expected
-            && packet.seq < expected + LINE_BREAK;
-        if next {
-            self.behind = Some(Behind::dry(encoding, expected, now));
-        }
-        next
-    }
-
     /// Numbers of the line so far under which nothing was sent.
     pub fn holes(&self) -> i64 {
         let taken = (self.line.next_seq() - self.first) as u32;
         i64::from(taken.wrapping_sub(self.packets) as i32)
-    }
-
-    /// Builds the header of the next packet. Slots that are asked for repairs
-    /// without RTX leave out what changes with each sending, so that a plain resend is the same
-    /// datagram bit for bit: a nonce must never seal two different ones (RFC 7714 §8).
-    /// Browsers ask for no sound, so that theirs is numbered like their pictures.
-    #[inline]
-    fn header(
-        &self,
-        out: &Outlet<'_>,
-        egress: &mut Egress,
-        payload_type: u8,
-        marker: bool,
-        sequence: u16,
-        timestamp: u32,
-    ) -> OutgoingHeader<'static> {
-        OutgoingHeader {
-            payload_type,
-            marker,
-            sequence,
-            timestamp,
-            ssrc: self.ssrcs.ssrc,
-            padding: false,
-            dependency: None,
-            mid: None,
-            abs_send_time: (!self.resends && self.ids.has_abs_send_time())
-                .then(|| egress.abs_send_time(out)),
-            transport_sequence: (!self.resends && self.ids.has_transport_cc())
-                .then(|| egress.next_transport_sequence()),
-        }
-    }
-
-    fn send_parameter_sets(
-        &mut self,
-        out: &mut Outlet<'_>,
-        egress: &mut Egress,
-        track: &Track,
-        encoding: u8,
-        packet: &Packet,
-        pt: u8,
-    ) {
-        let mut payload = [0; MAX_PARAMETER_SETS];
-        let Some(length) = track
-            .encodings
-            .get(usize::from(encoding))
-            .and_then(|e| e.parameter_sets.write(&mut payload))
-        else {
-            return;
-        };
-        let Some(place) = self.line.insert(packet.seq, packet.timestamp) else {
-            return;
-        };
-        let header = self.header(out, egress, pt, false, place.seq as u16, place.timestamp);
-        // A failure leaves a hole that the viewer asks to be filled.
-        let _ = egress.send(
-            out,
-            &header,
-            &self.ids,
-            &PassedExtensions::default(),
-            &[],
-            &payload[..length],
-            &Unchanged,
-            (place.seq >> 16) as u32,
-        );
-        self.packets = self.packets.wrapping_add(1);
-        self.octets = self.octets.wrapping_add(length as u32);
     }
 
     /// Called about once a second.
@@ -699,33 +286,6 @@ impl Newest {
         if let Some(frame) = packet.frame_number() {
             self.frame = Some(frame.wrapping_add(moves.frame).wrapping_add(1));
         }
-    }
-}
-
-/// The viewer has this packet already, by what it has of a voice.
-fn knows(known: &Option<(SourceId, u64)>, source: SourceId, packet: &Packet) -> bool {
-    known.is_some_and(|(of, end)| {
-        // A publisher that counts anew from far below begins another line.
-        of == source && packet.seq < end && end - packet.seq < LINE_BREAK
-    })
-}
-
-/// The payload type and bytes a viewer gets: RED whole where it negotiated RED and has the number
-/// that the blocks name their codec by; else, or when it is to stand `alone`, the primary block.
-#[inline]
-fn outgoing_payload<'p>(
-    packet: &'p Packet,
-    format: &OutgoingFormat,
-    alone: bool,
-) -> (u8, &'p [u8]) {
-    let whole = || !alone && red::is_all_of(&packet.payload, format.pt);
-    match (packet.red_primary, format.red_pt) {
-        (None, _) => (format.pt, &packet.payload),
-        (Some(_), Some(pt)) if whole() => (pt, &packet.payload),
-        (Some(primary), _) => (
-            format.pt,
-            packet.payload.get(usize::from(primary)..).unwrap_or(&[]),
-        ),
     }
 }
 

@@ -1,8 +1,10 @@
 //! The end of a frame that may be the end of its picture: it is sent once that is known, which is when the next packet
 //! comes. Nobody waits longer for a picture by that: without its end there is none.
 
-use super::{Egress, Forwarded, Outlet, Slot, SourceId};
+use super::{Forwarded, Slot};
+use crate::peer::egress::{Egress, Outlet};
 use crate::room::{Packet, Track};
+use crate::viewer::line::SourceId;
 
 impl Slot {
     /// Sends what was held, when `packet`, which comes next or is about to be sent, stands behind it.

@@ -8,6 +8,7 @@ use super::tests::{aim, bench_of};
 use super::*;
 use crate::codec::{inspect, vp8};
 use crate::control::messages::LayerWish;
+use crate::peer::egress::{Egress, Outlet};
 use crate::room::testing;
 use support::{Got, PARTS};
 pub(super) use support::{Viewer, layers, shuffled, stream};

@@ -1,12 +1,25 @@
 //! Repairs: what a viewer asks for is made again, exactly as it was.
 
+use super::Slot;
 use super::cut::{Descriptor, FILLER, ends_picture, tells_targets};
-use super::{Egress, MAX_PARAMETER_SETS, Moved, Outlet, Repaired, Slot, outgoing_payload};
+use super::forward::{MAX_PARAMETER_SETS, Moved, outgoing_payload};
 use crate::codec::PictureIds;
+use crate::peer::egress::{Egress, Outlet, SendError};
 use crate::peer::header::PassedExtensions;
 use crate::room::{Encoding, Packet, Track};
 use crate::viewer::formats::OutgoingFormat;
 use crate::viewer::line::{Moves, Origin, SourceId};
+
+/// What came of a NACK for one packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repaired {
+    /// It was sent again: its size on the wire.
+    Sent(usize),
+    /// It is no longer kept, or never was sent.
+    Gone,
+    /// It could not be sent.
+    Failed(SendError),
+}
 
 /// Padding repeats one of this many newest packets.
 const PADDING_CHOICE: u64 = 8;

@@ -1,11 +1,15 @@
+//! One slot with an egress of its own: repairs, switches, breaks, redundancy.
+
 use std::time::{Duration, Instant};
 
 use super::*;
 use crate::codec::vp8;
 use crate::net::{Path, Proto, SendArena};
 use crate::peer::crypto::{Keying, SrtpProfile};
+use crate::peer::egress::{Egress, Outlet};
 use crate::peer::negotiate::{Feedback, HeaderExtension};
 use crate::peer::srtp::SrtpReceiver;
+use crate::room::encoding::LINE_BREAK;
 use crate::room::testing::{keyframe, packet};
 use crate::room::{Format, Source, TrackKey};
 use crate::units::{ParticipantId, RoomId};
