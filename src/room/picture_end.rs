@@ -53,6 +53,12 @@ impl Open {
 }
 
 impl PictureEnds {
+    /// No end of a frame waits to be told what follows.
+    #[inline]
+    pub fn is_closed(&self) -> bool {
+        self.open.is_none()
+    }
+
     /// Takes note of the next packet of an encoding that has `layers`, spatial ones. Returns the number of
     /// one that came before it, and what that is followed by.
     pub fn follow(&mut self, packet: &Packet, layers: bool) -> Option<(u64, u8)> {

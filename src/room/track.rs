@@ -311,6 +311,9 @@ impl Track {
             return;
         };
         let layers = entry.grid.is_layered() && entry.grid.top().spatial() > 0;
+        if !layers && entry.ends.is_closed() {
+            return;
+        }
         let Some((before, above)) = entry.ends.follow(packet, layers) else {
             if layers && let Some(next) = entry.ring.get(packet.seq + 1) {
                 packet.above = picture_end::above(packet, next); // it comes late
