@@ -16,6 +16,9 @@ PAIRS = [
     ("firefox", "firefox", "VP8", True),
 ]
 
+# A layer is measured for a second, aimed at within another one, and begins with a keyframe.
+TAKEN_WITHIN_MS = 4000.0
+
 
 def add(publisher: str, viewer: str, codec: str, heavy: bool) -> None:
     """Registers one pair."""
@@ -48,13 +51,15 @@ async def simulcast(env: Env) -> None:
         {"rid": "m", "scaleResolutionDownBy": 2, "maxBitrate": 400000},
         {"rid": "h", "scaleResolutionDownBy": 1, "maxBitrate": 1200000},
     ]
-    await publish(env, "chromium", codec=CODECS["VP8"], width=1280, height=720, fps=15, layers=layers)
+    p = await publish(env, "chromium", codec=CODECS["VP8"], width=1280, height=720, fps=15, layers=layers, notes=True)
     w = await watch(env, "chromium")
     row = env.row()
     report = await see(env, w, row, seconds=9, fps=15)
-    # The best layer starts when the publisher's own estimate allows it; by the end it must be there.
-    if report["frames"] and report["frames"][-1][3] != 1280:
-        row.faults.append(f"the best layer was not forwarded: {report['sizes']}")
+    # The best layer starts when the publisher's own estimate allows it, on a busy machine after ten seconds and more.
+    made = [f[0] for f in await p.call("encoded", "p") if f[1] == "h"]
+    newest = report["frames"][-1] if report["frames"] else None
+    if newest and made and newest[4] > made[0] + TAKEN_WITHIN_MS and newest[3] != 1280:
+        row.faults.append(f"the best layer, which has come for {newest[4] - made[0]:.0f} ms, was not forwarded: {report['sizes']}")
     env.check(row)
 
 
