@@ -12,10 +12,11 @@ from harness.verdict import Row, judge, judge_tone
 FPS = 20
 
 
-def report(counters, delay=80.0, unreadable=0):
-    """What a viewer of these counters would report, one picture every 50 ms."""
+def report(counters, delay=80.0, unreadable=0, wide_from=None):
+    """What a viewer of these counters would report, one picture every 50 ms; from picture `wide_from` on it is twice as wide."""
     start = 1_700_000_000_000
-    frames = [[n, start + i * 50, start + i * 50 + delay, 640] for i, n in enumerate(counters)]
+    wide = lambda i: wide_from is not None and i >= wide_from  # noqa: E731
+    frames = [[n, start + i * 50, start + i * 50 + delay, 1280 if wide(i) else 640] for i, n in enumerate(counters)]
     return {"frames": frames, "unreadable": unreadable, "sizes": {"640x360": len(frames)}, "connectedAt": start}
 
 
@@ -41,7 +42,13 @@ class Judge(unittest.TestCase):
         self.assertIn("30 pictures", self.faults(range(30)))
 
     def test_backward_jump_fails(self):
-        self.assertIn("went back: [(49, 10)]", self.faults([*range(50), *range(10, 60)]))
+        self.assertIn("went back: ['49 to 10 at 640 to 640 px", self.faults([*range(50), *range(10, 60)]))
+
+    def test_one_picture_back_is_for_a_change_of_size_alone(self):
+        once, twice = [*range(50), *range(48, 98)], [*range(50), *range(47, 97)]
+        self.assertEqual(self.faults(once, wide_from=50), "")
+        self.assertIn("49 to 48 at 640 to 640 px", self.faults(once))
+        self.assertIn("49 to 47 at 640 to 1280 px", self.faults(twice, wide_from=50))
 
     def test_repeats_fail(self):
         self.assertIn("repeated", self.faults([n // 2 for n in range(100)]))
