@@ -169,6 +169,7 @@ pub fn allocate<'r>(
         .filter(|i| requests[*i].kind == MediaKind::Video && !requests[*i].steps.is_empty())
         .collect();
     video.sort_by_key(|i| std::cmp::Reverse(requests[*i].priority));
+    let for_video = left;
     for &at in &video {
         let request = requests[at];
         let lowest = cost(request, Some(0));
@@ -185,11 +186,7 @@ pub fn allocate<'r>(
         plan.choices[at] = Some(0);
         left -= lowest;
     }
-    let lowest: i64 = video
-        .iter()
-        .map(|at| cost(requests[*at], plan.choices[*at]))
-        .sum();
-    plan.tight = left < lowest * SPARE as i64 / 100;
+    plan.tight = left < (for_video - left) * SPARE as i64 / 100;
     let mut class = &video[..];
     while let Some(&first) = class.first() {
         let priority = requests[first].priority;
