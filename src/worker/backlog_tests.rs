@@ -4,21 +4,13 @@ use std::time::Duration;
 
 use super::backlog::Starving;
 use super::guard_tests::stage::Stage;
-use super::guard_tests::{pictures, staged, turn};
-use super::session::{Media, Session};
+use super::guard_tests::{pictures, staged, turn, viewer};
 use crate::units::MediaKind;
 
 /// Index of the viewer's slot of this kind.
 fn slot(stage: &Stage, peer: usize, kind: MediaKind) -> u8 {
-    let session = stage.core.sessions.get(stage.keys[peer].slot);
-    let Some(Session {
-        media: Media::Viewer(viewer),
-        ..
-    }) = session
-    else {
-        panic!("peer {peer} is no viewer");
-    };
-    let at = viewer.slots.iter().position(|s| s.kind == kind);
+    let slots = &viewer(stage, peer).slots;
+    let at = slots.iter().position(|s| s.kind == kind);
     at.expect("a slot") as u8
 }
 

@@ -131,10 +131,7 @@ impl Core {
     /// What a viewer has heard of a voice it is not sent again: who throws in a
     /// word takes a slot for so short a time that looking back would repeat what was said before.
     fn begin_behind(&mut self, subscriber: Subscriber, track: u32) {
-        let source = self.tracks.get(track as usize).map(|t| SourceId {
-            epoch: t.epoch,
-            encoding: 0,
-        });
+        let source = self.tracks.get(track as usize).map(|t| SourceId::of(t, 0));
         let viewer = self
             .sessions
             .get_mut(subscriber.session)

@@ -15,11 +15,12 @@ use super::session::{Media, Session};
 use crate::control::messages::{CloseReason, Event};
 use crate::net::arena::SendArena;
 use crate::units::MediaKind;
+use crate::viewer::Viewer;
 use crate::viewer::slot::doom::{Doing, doom};
 use stage::{PICTURE, Stage};
 
-/// The SSRC that a viewer gets its pictures with.
-fn ssrc(stage: &Stage, peer: usize) -> u32 {
+/// The peer as the core knows it.
+pub(super) fn viewer(stage: &Stage, peer: usize) -> &Viewer {
     let session = stage.core.sessions.get(stage.keys[peer].slot);
     let Some(Session {
         media: Media::Viewer(viewer),
@@ -28,7 +29,13 @@ fn ssrc(stage: &Stage, peer: usize) -> u32 {
     else {
         panic!("peer {peer} is no viewer");
     };
-    let video = viewer.slots.iter().find(|s| s.kind == MediaKind::Video);
+    viewer
+}
+
+/// The SSRC that a viewer gets its pictures with.
+fn ssrc(stage: &Stage, peer: usize) -> u32 {
+    let mut slots = viewer(stage, peer).slots.iter();
+    let video = slots.find(|s| s.kind == MediaKind::Video);
     video.expect("a video slot").ssrcs.ssrc
 }
 

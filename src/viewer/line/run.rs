@@ -2,6 +2,7 @@
 //! was made of.
 
 use crate::codec::Cell;
+use crate::room::Track;
 use crate::viewer::timeline::Timeline;
 
 /// Which packets a run holds.
@@ -11,6 +12,17 @@ pub struct SourceId {
     pub epoch: u32,
     /// Index of the encoding.
     pub encoding: u8,
+}
+
+impl SourceId {
+    /// The packets of `track`'s present publisher in an encoding.
+    #[inline]
+    pub fn of(track: &Track, encoding: u8) -> Self {
+        Self {
+            epoch: track.epoch,
+            encoding,
+        }
+    }
 }
 
 /// What the packets of a run are moved by, beside their sequence numbers and

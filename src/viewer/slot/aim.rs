@@ -101,10 +101,7 @@ impl Slot {
         if cell != Cell::ALL {
             self.line.expect_cuts();
         }
-        let target = SourceId {
-            epoch: track.epoch,
-            encoding: rung.encoding,
-        };
+        let target = SourceId::of(track, rung.encoding);
         self.selection.aim(target, true);
         match self.selection.current() {
             Some(current) if current == target => self.layers.aim(cell),
@@ -186,10 +183,7 @@ impl Slot {
         self.stop();
         self.formats_epoch = Some(track.epoch);
         self.formats = match_formats(&track.formats, &self.codecs);
-        let target = SourceId {
-            epoch: track.epoch,
-            encoding: rung.encoding,
-        };
+        let target = SourceId::of(track, rung.encoding);
         self.selection.aim(target, false);
         self.entering = rung.cell;
     }

@@ -92,10 +92,7 @@ impl Slot {
         packet: &Packet,
         now: Instant,
     ) -> bool {
-        let flows = SourceId {
-            epoch: track.epoch,
-            encoding,
-        };
+        let flows = SourceId::of(track, encoding);
         let expected = self.line.expected();
         // The backlog that a switch begins with is not given up for it.
         let other = self.behind.filter(|b| b.encoding != encoding);

@@ -98,10 +98,7 @@ impl Slot {
     ) -> Forwarded {
         #[cfg(test)]
         doom::strike(self.ssrcs.ssrc, doom::Doing::Forward);
-        let source = SourceId {
-            epoch: track.epoch,
-            encoding,
-        };
+        let source = SourceId::of(track, encoding);
         let format = self.formats.get(usize::from(packet.format));
         let Some(format) = format.copied().flatten() else {
             // Before it is judged: what can't be sent begins nothing, and ends what flowed.

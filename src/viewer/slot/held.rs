@@ -19,10 +19,7 @@ impl Slot {
         packet: &Packet,
     ) -> Option<Forwarded> {
         let (source, seq) = self.held?;
-        let follows = SourceId {
-            epoch: track.epoch,
-            encoding,
-        };
+        let follows = SourceId::of(track, encoding);
         if source != follows || packet.seq <= seq {
             return None;
         }
