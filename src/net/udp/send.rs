@@ -3,8 +3,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
+
+use socket2::Socket;
 
 use super::UdpPort;
 use crate::net::arena::SendArena;
@@ -124,6 +126,12 @@ impl UdpPort {
         report
     }
 
+    /// The socket to send with: both have the same address. While media flows nobody waits for the patient
+    /// one in an `epoll` set, so that the kernel has no waiter to tell of each message that has left.
+    fn way_out(&self) -> &Socket {
+        self.patient.as_ref().unwrap_or(&self.socket)
+    }
+
     /// A run was refused whose datagrams were taken one by one.
     pub(super) fn refused(&mut self) {
         self.refusals += 1;
@@ -222,7 +230,7 @@ impl Sending<'_> {
         }
         self.report.syscalls += 1;
         sys::send_many(
-            port.socket.as_fd(),
+            port.way_out().as_fd(),
             messages.iter().map(|message| [message.bytes, message.tail]),
             port.names.get(..count).unwrap_or_default(),
             port.controls.get(..count).unwrap_or_default(),
@@ -234,7 +242,7 @@ impl Sending<'_> {
         match error.raw_os_error() {
             Some(libc::EAGAIN) if self.waits > 0 => {
                 self.waits -= 1;
-                sys::wait_writable(self.port.raw_fd(), FULL_WAIT);
+                sys::wait_writable(self.port.way_out().as_raw_fd(), FULL_WAIT);
                 return false;
             }
             Some(libc::EAGAIN) => {
