@@ -27,6 +27,9 @@ use crate::worker::{self, Core, CoreConfig, Seat, WorkerHandle};
 /// a little work for each. What does not fit waits at its worker.
 const EVENT_QUEUE: usize = 8192;
 
+/// How often request times are folded into their buckets.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
 /// The share of `shutdown_timeout` for saying goodbye to sessions; the rest is
 /// for HTTP responses under way and for the threads to end.
 const GOODBYE_SHARE: f64 = 0.7;
@@ -71,6 +74,11 @@ impl Server {
             source,
         })?;
         let http = tokio::spawn(server.serve(stop_http.clone(), grace));
+        let (upkeep, stop) = (Arc::clone(&metrics), stop_http.clone());
+        tokio::spawn(async move {
+            stop.run_until_cancelled_owned(upkeep.keep_up(METRICS_UPKEEP))
+                .await
+        });
         metrics.set_ready(true);
         Ok(Self {
             served: Served {

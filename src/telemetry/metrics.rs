@@ -2,6 +2,7 @@
 //! a session, a participant or an address.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics::{SetRecorderError, Unit, with_local_recorder};
 use metrics_exporter_prometheus::{
@@ -164,10 +165,17 @@ impl Metrics {
         });
     }
 
+    /// Folds what histograms have gathered into their buckets, again and again: they keep every
+    /// value until then, and nobody may ever read the metrics. Never comes back.
+    pub async fn keep_up(&self, every: Duration) {
+        loop {
+            tokio::time::sleep(every).await;
+            self.handle.run_upkeep();
+        }
+    }
+
     /// All of it in Prometheus' text format (`text/plain; version=0.0.4`).
     pub fn render(&self) -> String {
-        // Histograms keep every value until they are folded into their buckets.
-        self.handle.run_upkeep();
         self.handle.render()
     }
 }
