@@ -188,6 +188,9 @@ impl Rooms {
             Want::ViewRoom => (None, SessionRole::Viewer(ViewTarget::Room)),
         };
         room.pending += 1;
+        if let SessionRole::Viewer(_) = role {
+            room.pending_viewers += 1;
+        }
         room.idle_since = None;
         let mut pinned = None;
         if let Some(participant) = identity
@@ -261,6 +264,7 @@ impl Rooms {
             room.add_member(worker);
         }
         if let SessionRole::Viewer(_) = seat.role {
+            room.pending_viewers = room.pending_viewers.saturating_sub(1);
             room.viewers.send_modify(|n| *n += 1);
             return None;
         }
@@ -285,6 +289,9 @@ impl Rooms {
             return;
         };
         room.pending = room.pending.saturating_sub(1);
+        if let SessionRole::Viewer(_) = seat.role {
+            room.pending_viewers = room.pending_viewers.saturating_sub(1);
+        }
         if let Some(participant) = seat
             .identity
             .as_ref()

@@ -46,6 +46,8 @@ pub(super) struct Room {
     pub viewers: watch::Sender<usize>,
     /// Sessions that are about to open.
     pub pending: usize,
+    /// Viewers among them.
+    pub pending_viewers: usize,
     /// Open sessions by worker.
     pub members: BTreeMap<WorkerId, usize>,
     pub idle_since: Option<Instant>,

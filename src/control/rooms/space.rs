@@ -49,6 +49,7 @@ impl Rooms {
                 participants: HashMap::new(),
                 viewers: watch::Sender::new(0),
                 pending: 0,
+                pending_viewers: 0,
                 members: BTreeMap::new(),
                 idle_since: Some(now),
             },
@@ -100,7 +101,8 @@ impl Room {
                 )));
             }
         }
-        if !publishes && *self.viewers.borrow() >= settings.max_viewers {
+        let viewers = *self.viewers.borrow() + self.pending_viewers;
+        if !publishes && viewers >= settings.max_viewers {
             return Err(ControlError::Limit(format!(
                 "the room has {} viewers, which is the limit (limits.viewers_per_room)",
                 settings.max_viewers

@@ -128,3 +128,24 @@ fn without_the_right_nobody_makes_a_room() {
     assert!(rooms.join("r", Want::Publish("a"), true, now).is_ok());
     assert!(rooms.join("r", Want::ViewRoom, false, now).is_ok());
 }
+
+#[test]
+fn the_limit_on_viewers_counts_those_who_are_about_to_come() {
+    let mut rooms = Rooms::new(RoomSettings {
+        max_viewers: 2,
+        ..RoomSettings::default()
+    });
+    let now = Instant::now();
+    let first = rooms.join("r", Want::ViewRoom, true, now).unwrap().seat;
+    let _second = rooms
+        .join("r", Want::ViewParticipant("a"), true, now)
+        .unwrap();
+    assert!(matches!(
+        rooms.join("r", Want::ViewRoom, true, now),
+        Err(ControlError::Limit(_))
+    ));
+    assert!(rooms.join("r", Want::Publish("a"), true, now).is_ok());
+    rooms.release(&first, now);
+    assert!(rooms.join("r", Want::ViewRoom, true, now).is_ok());
+    assert!(rooms.join("r", Want::ViewRoom, true, now).is_err());
+}
