@@ -267,6 +267,7 @@ fn make_token(
             let keys = config.auth.keys;
             let names = || keys.keys().cloned().collect::<Vec<_>>().join(", ");
             let found = match &args.key {
+                Some(_) if keys.is_empty() => return Err(TokenError::NoKey),
                 Some(key) => keys
                     .get_key_value(key)
                     .ok_or_else(|| TokenError::UnknownKey(key.clone(), names()))?,

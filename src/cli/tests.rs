@@ -211,3 +211,10 @@ fn summaries_say_where_and_who_but_no_secret() {
     assert!(!text.contains(SECRET));
     assert_eq!(summary::ports(7882, 1), "7882");
 }
+
+#[test]
+fn a_key_without_its_secret_asks_for_it() {
+    let args = token_args(&["token", "--room", "r", "--identity", "a", "--key", "k"]);
+    let error = make_token(&args, variables(&[])).expect_err("no secret");
+    assert!(error.to_string().contains("--secret"), "{error}");
+}

@@ -126,10 +126,10 @@ impl Loader {
                 }
             } else {
                 let near = did_you_mean(&path, keys());
-                let known = if prefix.is_empty() || !near.is_empty() {
-                    String::new()
-                } else {
-                    format!("; the keys of [{prefix}] are {}", section_keys(prefix))
+                let known = match prefix {
+                    _ if !near.is_empty() => String::new(),
+                    "" => format!("; there are {}", top_level()),
+                    _ => format!("; the keys of [{prefix}] are {}", section_keys(prefix)),
                 };
                 return Err(ConfigError {
                     origin: origin(&path),
@@ -303,6 +303,20 @@ fn section_keys(section: &str) -> String {
     let names: Vec<&str> = keys()
         .filter_map(|key| key.strip_prefix(section)?.strip_prefix('.'))
         .collect();
+    names.join(", ")
+}
+
+/// The keys outside of sections, and the sections.
+fn top_level() -> String {
+    let mut names: Vec<String> = Vec::new();
+    let (sections, keys): (Vec<&str>, Vec<&str>) = keys().partition(|key| key.contains('.'));
+    names.extend(keys.into_iter().map(str::to_owned));
+    for key in sections {
+        let name = format!("[{}]", key.split('.').next().unwrap_or_default());
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
     names.join(", ")
 }
 

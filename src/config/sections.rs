@@ -75,8 +75,8 @@ pub struct Http {
     /// Where to listen; port 0 takes a free one.
     #[serde(with = "listen_address")]
     pub listen: SocketAddr,
-    /// The URL that clients reach the server by, without a slash at the end;
-    /// empty: taken from each request.
+    /// The URL that clients reach the server by, without a slash at the end, for what is
+    /// printed at the start; empty: worked out.
     pub public_url: String,
     /// A request's header must be complete after this time.
     #[serde(with = "duration")]
@@ -89,7 +89,7 @@ pub struct Http {
     pub idle_timeout: Duration,
     /// Bytes of a request's body; more is answered 413.
     pub body_limit: u32,
-    /// Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
+    /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
     /// Origins that may call from a browser; `*` is every origin.
     pub cors_origins: Vec<String>,
@@ -223,7 +223,8 @@ pub struct Limits {
     pub participants_per_room: Limit,
     /// Viewers of a room.
     pub viewers_per_room: Limit,
-    /// HTTP requests a second from one address (IPv6: one /64), on average.
+    /// HTTP requests a second from one address (IPv6: one /64), on average: those that change
+    /// something, and as many that read with a token.
     pub requests_per_second: Limit,
     /// HTTP requests from one address that may come at once.
     pub requests_burst: u32,

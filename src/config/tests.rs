@@ -133,6 +133,13 @@ fn unknown_keys_are_refused_with_near_ones() {
         message.contains(":1: htpp: there is no such key"),
         "{message}"
     );
+    let message = refused("zzzzzz = 1\n");
+    assert!(
+        message.contains(
+            "there are ice_servers, shutdown_timeout, strict, workers, [announce], [auth]"
+        ),
+        "{message}"
+    );
     let message = refused("listen = \"127.0.0.1:1\"\n");
     assert!(message.contains("http.listen"), "{message}");
     let message = refused("[tcp]\nzzzzzz = 1\n");
@@ -324,7 +331,21 @@ fn values_that_cannot_work_together_are_refused() {
         ),
         (
             "[http]\npublic_url = \"https://media.example.org/\"",
-            "without a slash",
+            "a slash at the end",
+        ),
+        (
+            "[http]\npublic_url = \"https://media.example.org/weir\"",
+            "without a path",
+        ),
+        ("[log]\nlevel = \"loud\"", "off, error, warn"),
+        ("[log]\nlevel = \"warn,weir::http\"", "off, error, warn"),
+        (
+            "[limits]\nname_length = 4\n[auth]\nstream_keys = [{ key = \"k\", room = \"study\" }]",
+            "limits.name_length",
+        ),
+        (
+            "[auth]\nstream_keys = [{ key = \"k\", room = \"r\", identity = \" \" }]",
+            "1 to 128 bytes",
         ),
         (
             "[http]\ncors_origins = [\"app.example.org\"]",
@@ -380,4 +401,18 @@ fn networks_hold_their_addresses() {
 #[test]
 fn limits_of_zero_are_no_limits() {
     assert_eq!((Limit(0).get(), Limit(2).get()), (None, Some(2)));
+}
+
+#[test]
+fn log_levels_are_words_or_directives() {
+    for level in [
+        "off",
+        "TRACE",
+        "info,weir::http=debug",
+        "weir=warn",
+        "warn,[session]=trace",
+    ] {
+        let text = format!("[log]\nlevel = \"{level}\"");
+        assert!(load(&text).is_ok(), "{level}");
+    }
 }

@@ -3,6 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
 use super::{AuthMode, Config};
 
 /// Shortest API secret on a listener that others can reach: HS256 secrets can
@@ -61,6 +64,12 @@ impl Config {
         }
     }
 
+    /// True when everybody is let in only because nobody but this machine reaches the server,
+    /// and not because the configuration says so.
+    pub fn is_open_to_this_machine(&self) -> bool {
+        self.auth.mode == AuthMode::Auto && self.open_access()
+    }
+
     fn has_keys(&self) -> bool {
         !self.auth.keys.is_empty() || !self.auth.stream_keys.is_empty()
     }
@@ -89,12 +98,12 @@ impl Config {
                 .map_err(|why| invalid("ice_servers", format!("entry {}: {why}", index + 1)))?;
         }
         self.validate_limits()?;
-        tracing_subscriber::EnvFilter::try_new(&self.log.level).map_err(|_| {
-            invalid(
+        if !is_log_level(&self.log.level) {
+            return Err(invalid(
                 "log.level",
-                "expected error, warn, info, debug, trace, or directives such as \"info,weir::http=debug\"",
-            )
-        })?;
+                "expected off, error, warn, info, debug, trace, or directives such as \"info,weir::http=debug\"",
+            ));
+        }
         Ok(())
     }
 
@@ -103,7 +112,7 @@ impl Config {
         if !http.public_url.is_empty() && !is_base_url(&http.public_url) {
             return Err(invalid(
                 "http.public_url",
-                "expected a URL such as \"https://media.example.org\" without a slash at the end",
+                "expected a URL such as \"https://media.example.org\", without a path and a slash at the end",
             ));
         }
         for origin in &http.cors_origins {
@@ -264,11 +273,23 @@ impl Config {
                     ),
                 ));
             }
-            if key.room.is_empty() || key.identity.as_deref() == Some("") {
-                return Err(invalid(
-                    "auth.stream_keys",
-                    format!("entry {number}: room and identity can't be empty"),
-                ));
+            let length = usize::from(self.limits.name_length);
+            for name in [Some(&key.room), key.identity.as_ref()]
+                .into_iter()
+                .flatten()
+            {
+                if name.trim().is_empty()
+                    || name.len() > length
+                    || name.chars().any(char::is_control)
+                {
+                    return Err(invalid(
+                        "auth.stream_keys",
+                        format!(
+                            "entry {number}: expected a room and an identity of 1 to {length} bytes \
+                             (limits.name_length) that can be read"
+                        ),
+                    ));
+                }
             }
             if !key.publish && !key.subscribe {
                 return Err(invalid(
@@ -344,14 +365,24 @@ fn within(
     Ok(())
 }
 
-/// `http(s)://host[:port][/path]` without query and without a slash at the end.
+/// Directives of which each is a level, or names what it is about with a level. A lone name,
+/// which the log's filter takes for a target, is a level that was misspelt.
+fn is_log_level(text: &str) -> bool {
+    let alone = |directive: &str| !directive.contains(['=', '[']);
+    let mut directives = text.split(',').map(str::trim);
+    directives.all(|one| !alone(one) || one.parse::<LevelFilter>().is_ok())
+        && EnvFilter::try_new(text).is_ok()
+}
+
+/// `http(s)://host[:port]`, without a path: sessions are at `/session/…` of the host (RFC 9725's
+/// `Location`), whatever stands before an endpoint's path.
 fn is_base_url(text: &str) -> bool {
     let Ok(uri) = text.parse::<axum::http::Uri>() else {
         return false;
     };
     matches!(uri.scheme_str(), Some("http" | "https"))
         && uri.host().is_some_and(|host| !host.is_empty())
-        && uri.query().is_none()
+        && uri.path_and_query().is_none_or(|rest| rest == "/")
         && !text.ends_with('/')
         && !text.contains('#')
 }
