@@ -86,6 +86,7 @@ pub(super) async fn publish(
         .publisher_identity(target.participant.as_deref())
         .unwrap_or(DEFAULT_IDENTITY)
         .to_owned();
+    check_name(&identity, usize::from(app.0.config.limits.name_length))?;
     access.may_publish(&target.room, &identity)?;
     let join = Join::Publish(identity);
     open(&app, target.room, join, &access, request).await

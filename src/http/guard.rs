@@ -8,14 +8,20 @@ use axum::response::{IntoResponse, Response};
 use super::App;
 use super::problem::{Kind, PROBLEM_JSON, Problem};
 
-/// Limits requests that change something, by client address (RFC 9725 §5).
+/// Limits requests that change something, by client address (RFC 9725 §5), and those that only
+/// read but show a token, which would try out stream keys as fast as they can be sent. The two
+/// are counted apart: pages that look at the list of rooms leave players their requests.
 pub(super) fn limit_rate(app: &App, request: &Request) -> Result<(), Problem> {
     let changes = matches!(
         *request.method(),
         Method::POST | Method::PATCH | Method::DELETE
     );
+    let shows_token =
+        || !app.0.auth.is_open() && request.headers().contains_key(header::AUTHORIZATION);
     if changes {
         app.0.requests.check(app.client(request))?;
+    } else if shows_token() {
+        app.0.readers.check(app.client(request))?;
     }
     Ok(())
 }

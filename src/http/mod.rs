@@ -66,12 +66,18 @@ struct Inner {
     config: Arc<Config>,
     control: Control,
     auth: Authenticator,
+    /// Requests that change something.
     requests: RequestLimiter,
+    /// Requests that only read, with a token.
+    readers: RequestLimiter,
     sessions: SessionLimiter,
     cors: cors::Cors,
     pages: pages::Pages,
     metrics: MetricsText,
 }
+
+/// What reverse proxies add to a request (RFC 7239, and what was there before).
+const PROXY_FIELDS: [&str; 2] = ["x-forwarded-for", "forwarded"];
 
 /// Renders `/metrics`; `None` when it is switched off.
 pub type MetricsText = Option<Box<dyn Fn(&crate::control::SnapshotSet) -> String + Send + Sync>>;
@@ -82,6 +88,7 @@ impl App {
         Self(Arc::new(Inner {
             auth: Authenticator::from_config(&config),
             requests: RequestLimiter::new(&config.limits),
+            readers: RequestLimiter::new(&config.limits),
             sessions: SessionLimiter::new(&config.limits),
             cors: cors::Cors::new(&config.http.cors_origins),
             pages: pages::Pages::new(),
@@ -140,6 +147,10 @@ impl App {
 
     /// Who sends the request.
     fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Access>, AuthError> {
+        let brought = || PROXY_FIELDS.iter().any(|name| headers.contains_key(*name));
+        if self.0.config.is_open_to_this_machine() && brought() {
+            return Err(AuthError::Proxied);
+        }
         let value = match headers.get(header::AUTHORIZATION) {
             None => None,
             // What is not text is no token that anybody made.

@@ -206,7 +206,12 @@ fn sentence(text: &str) -> String {
 
 impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
-        Self::new(Kind::Unauthorized, sentence(&error.to_string()))
+        let text = sentence(&error.to_string());
+        if error == AuthError::Proxied {
+            // No token would help.
+            return Self::new(Kind::Forbidden, text);
+        }
+        Self::new(Kind::Unauthorized, text)
             .field(header::WWW_AUTHENTICATE, &error.www_authenticate())
     }
 }

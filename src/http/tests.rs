@@ -1,6 +1,8 @@
 //! The routes over fake workers. What clients see is proved case by case in
 //! `tests/conformance`; here stands what that suite can't bring about.
 
+mod access;
+
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
@@ -11,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use super::*;
-use crate::config::{AuthMode, IceServer, Limit, Secret, StreamKey};
+use crate::config::Limit;
 use crate::control::ControlSettings;
 use crate::control::messages::{Event, InactiveReason, Refusal};
 use crate::control::testing::{FakeWorker, Mood, control_with};
@@ -133,94 +135,6 @@ async fn each_address_has_its_number_of_sessions() {
     let path = first.field("location");
     assert_eq!(server.call("DELETE", path, &[], "").await.status, 200);
     assert_eq!(server.post("/whip/s", OBS).await.status, 201);
-}
-
-#[tokio::test]
-async fn requests_that_change_something_are_limited_and_reading_is_not() {
-    let server = server(|config| {
-        config.limits.requests_per_second = Limit(1);
-        config.limits.requests_burst = 2;
-    });
-    for _ in 0..2 {
-        assert_eq!(server.post("/whip/r", "x").await.status, 400);
-    }
-    assert_eq!(server.post("/whip/r", "x").await.status, 429);
-    let rooms = server.call("GET", "/api/rooms", &[], "").await;
-    assert_eq!(rooms.status, 200);
-}
-
-fn with_tokens(config: &mut Config) {
-    config.auth.mode = AuthMode::Token;
-    config.auth.keys.insert(
-        "api".into(),
-        Secret::new("a-secret-of-sufficient-length-for-hmac"),
-    );
-    config.auth.stream_keys.push(StreamKey {
-        key: Secret::new("obs-key"),
-        room: "r".into(),
-        identity: None,
-        publish: true,
-        subscribe: false,
-    });
-    config.ice_servers.push(IceServer {
-        urls: vec!["turn:turn.example.org".into()],
-        username: "user".into(),
-        credential: Secret::new("pass"),
-        secret: Secret::default(),
-        ttl: Duration::from_secs(3600),
-    });
-}
-
-#[tokio::test]
-async fn a_stream_key_publishes_in_its_room_only() {
-    let server = server(with_tokens);
-    let fields = [
-        ("content-type", "application/sdp"),
-        ("authorization", "Bearer obs-key"),
-    ];
-    let opened = server.call("POST", "/whip/r", &fields, OBS).await;
-    assert_eq!(opened.status, 201);
-    assert!(opened.field("link").contains("username=\"user\""));
-    let elsewhere = server.call("POST", "/whip/s", &fields, OBS).await;
-    assert_eq!(elsewhere.status, 403);
-    assert_eq!(elsewhere.json()["status"], 403);
-    let watching = server.call("POST", "/whep/r", &fields, PLAYER).await;
-    assert_eq!(watching.status, 403);
-    // Whose identity is not said publishes under the default one.
-    let room = &server.control.overview().await.rooms[0];
-    assert_eq!(room.participants[0].identity, DEFAULT_IDENTITY);
-}
-
-#[tokio::test]
-async fn turn_credentials_are_not_for_strangers() {
-    let server = server(with_tokens);
-    let stranger = server.call("OPTIONS", "/whip/r", &[], "").await;
-    assert_eq!(stranger.status, 200);
-    assert_eq!(stranger.field("link"), "");
-    let known = [("authorization", "Bearer obs-key")];
-    let known = server.call("OPTIONS", "/whip/r", &known, "").await;
-    assert!(known.field("link").contains("rel=\"ice-server\""));
-    let list = server.call("GET", "/api/rooms", &[], "").await;
-    assert_eq!(list.status, 401);
-}
-
-#[tokio::test]
-async fn a_session_url_is_enough_unless_the_configuration_says_otherwise() {
-    for (capability, status) in [(true, 200), (false, 401)] {
-        let server = server(|config| {
-            with_tokens(config);
-            config.auth.session_url_is_capability = capability;
-        });
-        let fields = [
-            ("content-type", "application/sdp"),
-            ("authorization", "Bearer obs-key"),
-        ];
-        let opened = server.call("POST", "/whip/r", &fields, OBS).await;
-        let path = opened.field("location");
-        let wrong = [("authorization", "Bearer wrong")];
-        assert_eq!(server.call("DELETE", path, &wrong, "").await.status, 401);
-        assert_eq!(server.call("DELETE", path, &[], "").await.status, status);
-    }
 }
 
 #[tokio::test]

@@ -50,6 +50,13 @@ pub enum AuthError {
     /// The token's `nbf` has not come.
     #[error("the token is not valid yet")]
     NotYetValid,
+    /// The server is open because only its own machine reaches it, and a proxy that the
+    /// configuration does not name brought the request (403).
+    #[error(
+        "this server is open to its own machine only, and a proxy brought this request: name the proxy in \
+         http.trusted_proxies and configure auth.keys, or write auth.mode = \"open\""
+    )]
+    Proxied,
 }
 
 impl AuthError {
@@ -57,7 +64,7 @@ impl AuthError {
     /// without credentials gets no error code, one with bad ones `invalid_token`.
     pub fn www_authenticate(&self) -> String {
         match self {
-            Self::Missing => "Bearer realm=\"weir\"".to_owned(),
+            Self::Missing | Self::Proxied => "Bearer realm=\"weir\"".to_owned(),
             other => format!(
                 "Bearer realm=\"weir\", error=\"invalid_token\", error_description=\"{other}\""
             ),
