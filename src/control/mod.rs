@@ -193,7 +193,8 @@ impl Control {
         !self.0.stopping.load(Ordering::Acquire)
     }
 
-    /// Restarts ICE. On failure the session goes on as it was.
+    /// Restarts ICE. On failure the session goes on as it was. One at a time: the caller holds
+    /// [`Session::restarting`] since it found that a restart is meant.
     ///
     /// Returns the server's new credentials and the new entity tag.
     pub async fn restart_ice(
@@ -201,7 +202,6 @@ impl Control {
         session: &Arc<Session>,
         remote: IceCredentials,
     ) -> Result<(IceCredentials, EntityTag), ControlError> {
-        let _one_at_a_time = session.restarting.lock().await;
         let key = open_key(session)?;
         let tag = EntityTag::random()?;
         let (tell, told) = oneshot::channel();

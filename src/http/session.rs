@@ -123,6 +123,8 @@ pub(super) async fn patch(
     let fragment = fragment::read(&body)
         .map_err(|error| Problem::new(Kind::Malformed, format!("{error}.")))?;
     let strict = app.0.config.strict;
+    // Of two restarts at a time, the second must find the tag of the first (RFC 9725 §4.3.1).
+    let _one_at_a_time = session.restarting.lock().await;
     let meant = session.with_ice(|ice| meaning(&if_match, fragment.ice.as_ref(), ice, strict));
     match (meant, fragment.ice) {
         (Meaning::Restart, Some(remote)) => {

@@ -138,6 +138,38 @@ async fn each_address_has_its_number_of_sessions() {
 }
 
 #[tokio::test]
+async fn of_two_restarts_at_a_time_one_is_stale() {
+    let server = server(|_| {});
+    let opened = server.post("/whip/r", OBS).await;
+    let (path, tag) = (opened.field("location"), opened.field("etag"));
+    let fields = [
+        ("content-type", "application/trickle-ice-sdpfrag"),
+        ("if-match", tag),
+    ];
+    let fragment =
+        |name: &str| format!("a=ice-ufrag:{name}\r\na=ice-pwd:{name}passwordpasswordpassword\r\n");
+    let (one, two) = (fragment("one1"), fragment("two2"));
+    let id = path.trim_start_matches("/session/").into();
+    let session = server.control.session(&id).unwrap();
+    // Both are read before either begins.
+    let busy = session.restarting.lock().await;
+    let both = async {
+        tokio::join!(
+            server.call("PATCH", path, &fields, &one),
+            server.call("PATCH", path, &fields, &two),
+        )
+    };
+    let free = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        drop(busy);
+    };
+    let ((one, two), ()) = tokio::join!(both, free);
+    let mut statuses = [one.status.as_u16(), two.status.as_u16()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 412]);
+}
+
+#[tokio::test]
 async fn an_event_stream_tells_a_codec_mismatch_and_ends_with_its_session() {
     let server = server(|_| {});
     let opened = server.post("/whep/r", PLAYER).await;
