@@ -14,7 +14,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -23,13 +25,28 @@ use tracing::{debug, warn};
 use super::caller::Peer;
 use super::stream::{Activity, BusyBody, Patient};
 use crate::config::{Http, Network};
+use crate::control::limits::AddressKey;
 
 /// Connections at a time; each costs a task and some 20 KiB.
 const MAX_CONNECTIONS: usize = 8_192;
 
-/// Connections at a time from one address that is no trusted proxy; a browser
+/// Connections at a time from one address (IPv6: one /64) that is no trusted proxy; a browser
 /// opens six, and many browsers may stand behind one address.
 const MAX_CONNECTIONS_PER_ADDRESS: usize = 512;
+
+/// What a connection is answered that is one too many (RFC 9110 §15.6.4), whatever it asks for.
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n\
+    cache-control: no-store\r\naccess-control-allow-origin: *\r\n\
+    content-type: application/problem+json\r\ncontent-length: 149\r\n\r\n\
+    {\"type\":\"urn:weir:problem:overloaded\",\"title\":\"No capacity\",\"status\":503,\
+    \"detail\":\"There are too many HTTP connections at present. Try again later.\"}";
+
+/// Connections at a time that are answered so; further ones are closed without a word.
+const MAX_FAREWELLS: usize = 64;
+
+/// How long such a connection may take: closed sooner, what the client still sends would be
+/// answered with a reset, which takes the answer away from it.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Bytes of a request's header that are buffered.
 const MAX_HEADER: usize = 32 * 1024;
@@ -51,13 +68,14 @@ pub struct HttpServer {
 
 /// Counts connections.
 struct Connections {
-    by_address: DashMap<IpAddr, usize>,
+    by_address: DashMap<AddressKey, usize>,
     trusted: Vec<Network>,
     tasks: TaskTracker,
+    farewells: Arc<Semaphore>,
 }
 
 /// A counted connection.
-struct Slot(Arc<Connections>, IpAddr);
+struct Slot(Arc<Connections>, AddressKey);
 
 impl Connections {
     /// Counts a connection in, unless there are too many.
@@ -65,13 +83,32 @@ impl Connections {
         if self.tasks.len() >= MAX_CONNECTIONS {
             return Err("total");
         }
-        let mut count = self.by_address.entry(ip).or_insert(0);
+        let key = AddressKey::of(ip);
+        let mut count = self.by_address.entry(key).or_insert(0);
         let bounded = !self.trusted.iter().any(|network| network.contains(ip));
         if bounded && *count >= MAX_CONNECTIONS_PER_ADDRESS {
             return Err("address");
         }
         *count += 1;
-        Ok(Slot(self.clone(), ip))
+        Ok(Slot(self.clone(), key))
+    }
+
+    /// Tells a client that its connection is not taken.
+    fn turn_away(&self, mut stream: TcpStream) {
+        let Ok(permit) = self.farewells.clone().try_acquire_owned() else {
+            return;
+        };
+        tokio::spawn(async move {
+            let _permit = permit;
+            let answer = async {
+                stream.write_all(BUSY).await?;
+                stream.shutdown().await?;
+                while stream.read(&mut [0; 4096]).await? > 0 {}
+                io::Result::Ok(())
+            };
+            // It is lost to the client either way.
+            let _ = tokio::time::timeout(FAREWELL, answer).await;
+        });
     }
 }
 
@@ -99,6 +136,7 @@ impl HttpServer {
                 by_address: DashMap::new(),
                 trusted: http.trusted_proxies.clone(),
                 tasks: TaskTracker::new(),
+                farewells: Arc::new(Semaphore::new(MAX_FAREWELLS)),
             }),
         })
     }
@@ -150,6 +188,7 @@ impl HttpServer {
             Err(limit) => {
                 metrics::counter!("weir_http_connections_refused_total", "limit" => limit)
                     .increment(1);
+                self.connections.turn_away(stream);
                 return;
             }
         };
@@ -200,5 +239,35 @@ impl HttpServer {
                 debug!(%error, %peer, "HTTP connection ended");
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_of_ipv6_counts_as_one_address() {
+        let connections = Arc::new(Connections {
+            by_address: DashMap::new(),
+            trusted: vec!["2001:db8:9::/48".parse().unwrap()],
+            tasks: TaskTracker::new(),
+            farewells: Arc::new(Semaphore::new(1)),
+        });
+        let enter = |network: &str, host: usize| {
+            let ip = format!("{network}::{host:x}").parse().unwrap();
+            connections.enter(ip)
+        };
+        let kept: Vec<Slot> = (0..MAX_CONNECTIONS_PER_ADDRESS)
+            .map(|host| enter("2001:db8:1:1", host).ok().unwrap())
+            .collect();
+        assert_eq!(enter("2001:db8:1:1", 9999).err(), Some("address"));
+        assert!(enter("2001:db8:1:2", 1).is_ok(), "another network");
+        let proxied: Vec<_> = (0..=kept.len())
+            .map(|host| enter("2001:db8:9", host))
+            .collect();
+        assert!(proxied.iter().all(Result::is_ok), "a proxy brings many");
+        drop(kept);
+        assert!(enter("2001:db8:1:1", 9999).is_ok());
     }
 }

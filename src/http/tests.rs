@@ -329,3 +329,27 @@ async fn stopping_closes_idle_connections_and_ends() {
     assert_eq!(idle.read(&mut buffer).await.unwrap_or(0), 0);
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
 }
+
+#[tokio::test]
+async fn a_connection_too_many_is_told_to_come_back_later() {
+    let (address, _stop, _task) = listening(|_| {}).await;
+    let mut kept = Vec::new();
+    for _ in 0..512 {
+        kept.push(tokio::net::TcpStream::connect(address).await.unwrap());
+    }
+    let mut more = tokio::net::TcpStream::connect(address).await.unwrap();
+    more.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    more.read_to_string(&mut answer).await.expect("no reset");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    assert!(head.contains("\r\nretry-after: 5\r\n"), "{head}");
+    assert!(
+        head.ends_with(&format!("content-length: {}", body.len())),
+        "{head}"
+    );
+    let document: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(document["status"], 503);
+}
