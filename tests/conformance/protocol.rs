@@ -195,6 +195,16 @@ async fn case_36_created_and_errors_are_readable_across_origins() {
     }
     let missing = server.send("GET", "/nothing/here", &[origin], "").await;
     missing.expect(404);
+    let wrong = [origin, ("content-type", "text/plain")];
+    let refused = server.send("POST", "/whip/r", &wrong, OBS).await;
+    refused.expect(415);
+    let method = server.send("PUT", "/whip/r", &[origin], "").await;
+    method.expect(405);
+    for error in [missing, refused, method] {
+        assert_eq!(error.field("access-control-allow-origin"), "*");
+        assert_eq!(error.field("content-type"), "application/problem+json");
+        assert_eq!(error.json()["status"], error.status.as_u16());
+    }
 }
 
 #[tokio::test]
