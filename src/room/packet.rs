@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::codec::{Codec, FrameLayers, PacketInfo};
+use crate::codec::{Codec, FrameLayers, PacketInfo, red};
 use crate::peer::header::PassedExtensions;
 
 /// An authentic RTP packet, parsed once. Cloning it copies a handle on the
@@ -20,8 +20,8 @@ pub struct Packet {
     pub marker: bool,
     /// Index into the track's formats.
     pub format: u8,
-    /// For RED (RFC 2198), where the primary block starts in the payload.
-    pub red_primary: Option<u16>,
+    /// For RED (RFC 2198), what its headers say.
+    pub red: Option<red::Summary>,
     /// The codec, of the primary block with RED.
     pub codec: Codec,
     /// What the payload says about its frame.

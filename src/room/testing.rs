@@ -20,7 +20,7 @@ pub fn packet(seq: u64, timestamp: u32) -> Packet {
         timestamp,
         marker: true,
         format: 0,
-        red_primary: None,
+        red: None,
         codec: Codec::Vp8,
         info: PacketInfo::default(),
         layers: FrameLayers::default(),

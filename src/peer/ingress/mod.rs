@@ -206,15 +206,11 @@ impl Ingress {
         }
         let lost = stream.nack.as_mut();
         let lost = lost.is_some_and(|nack| nack.arrived(now, seq));
-        let red_primary = match meaning.use_as {
-            Use::Red => {
-                // The primary block is the last one (RFC 2198 §3).
-                let primary = red::primary(payload).ok_or(Unroutable::Malformed)?;
-                u16::try_from(payload.len() - primary.data.len()).ok()
-            }
+        let red = match meaning.use_as {
+            Use::Red => Some(red::Summary::of(payload).ok_or(Unroutable::Malformed)?),
             Use::Media | Use::Rtx => None,
         };
-        let media = payload.get(red_primary.map_or(0, usize::from)..);
+        let media = payload.get(red.map_or(0, |red| usize::from(red.primary))..);
         let media = media.ok_or(Unroutable::Malformed)?;
         let info = codec::inspect(codec, media, header.marker);
         let line = section.lines.get_mut(usize::from(stream.encoding));
@@ -233,7 +229,7 @@ impl Ingress {
                 timestamp: header.timestamp,
                 marker: header.marker,
                 format: meaning.format,
-                red_primary,
+                red,
                 codec,
                 info,
                 layers: FrameLayers::default(),

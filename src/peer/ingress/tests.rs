@@ -17,6 +17,8 @@ use crate::net::path::Proto;
 use crate::peer::negotiate::{Direction, HeaderExtension, SignalledSsrc};
 use crate::peer::srtp::{Keying, SrtpProfile, SrtpReceiver};
 
+mod redundancy;
+
 const MID: u8 = 1;
 const RID: u8 = 2;
 const REPAIRED: u8 = 3;

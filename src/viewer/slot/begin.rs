@@ -60,7 +60,7 @@ impl Slot {
         }
         let (newest, cell) = (self.newest, self.layers.current());
         let info = &packet.info.ids;
-        let alone = packet.red_primary.is_some();
+        let alone = packet.red.is_some();
         self.alone_until = alone.then_some(seq + REDUNDANCY);
         self.line.change(seq, |moves| {
             moves.cell = cell;

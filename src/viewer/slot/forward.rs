@@ -6,7 +6,7 @@ use super::begin::knows;
 use super::cut::{ends_picture, may_end_picture, stands_beside};
 #[cfg(test)]
 use super::doom;
-use crate::codec::{Cell, PictureIds, red};
+use crate::codec::{Cell, PictureIds};
 use crate::net::prefetch::prefetch;
 use crate::peer::egress::{Egress, Outlet, Patch, SendError, Unchanged};
 use crate::peer::header::{OutgoingHeader, PassedExtensions};
@@ -317,13 +317,15 @@ pub(super) fn outgoing_payload<'p>(
     format: &OutgoingFormat,
     alone: bool,
 ) -> (u8, &'p [u8]) {
-    let whole = || !alone && red::is_all_of(&packet.payload, format.pt);
-    match (packet.red_primary, format.red_pt) {
+    match (packet.red, format.red_pt) {
         (None, _) => (format.pt, &packet.payload),
-        (Some(_), Some(pt)) if whole() => (pt, &packet.payload),
-        (Some(primary), _) => (
+        (Some(red), Some(pt)) if !alone && red.is_all_of(format.pt) => (pt, &packet.payload),
+        (Some(red), _) => (
             format.pt,
-            packet.payload.get(usize::from(primary)..).unwrap_or(&[]),
+            packet
+                .payload
+                .get(usize::from(red.primary)..)
+                .unwrap_or(&[]),
         ),
     }
 }

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::codec::vp8;
+
+use crate::codec::{red, vp8};
 use crate::net::{Path, Proto, SendArena};
 use crate::peer::crypto::{Keying, SrtpProfile};
 use crate::peer::egress::{Egress, Outlet};
@@ -370,8 +371,8 @@ fn send_red(bench: &mut Bench) -> (Vec<Vec<u8>>, Vec<(u8, usize)>) {
     for seq in 10..15u64 {
         let mut red = packet(seq, seq as u32 * 960);
         red.codec = Codec::Opus;
-        red.red_primary = Some(6);
         red.payload = vec![0x80 | 111, 0x0f, 0, 1, 111, 7, seq as u8].into();
+        red.red = red::Summary::of(&red.payload);
         sent.push(bench.forward(red));
     }
     let opened = |datagram: &Vec<u8>| {

@@ -179,9 +179,8 @@ pub fn audio(data: &[u8]) {
     if let Some(toc) = opus::parse(data) {
         assert!((1..=5760).contains(&toc.samples));
     }
-    let total: usize = red::blocks(data).map(|block| block.data.len()).sum();
-    assert!(total <= data.len());
-    if let Some(primary) = red::primary(data) {
-        opus::parse(primary.data);
+    if let Some(told) = red::Summary::of(data) {
+        let primary = data.get(usize::from(told.primary)..);
+        opus::parse(primary.expect("it lies in the payload"));
     }
 }
