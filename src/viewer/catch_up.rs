@@ -344,18 +344,16 @@ impl Slot {
                 return Step::Passed; // what follows has its turn
             }
         }
-        let encoding = behind.encoding;
-        let result = match self.send_held(out, egress, track, encoding, packet) {
-            Some(result) => result,
-            None => {
-                behind.timestamp = Some(packet.timestamp);
-                behind.cursor += 1;
-                self.behind = Some(behind);
-                self.forward(out, egress, track, encoding, packet)
-            }
-        };
-        match result {
+        let before = behind;
+        behind.timestamp = Some(packet.timestamp);
+        behind.cursor += 1;
+        self.behind = Some(behind);
+        match self.forward(out, egress, track, behind.encoding, packet) {
             Forwarded::Sent(size) => Step::Sent(size),
+            Forwarded::Ahead(done) => {
+                self.behind = Some(before); // the packet itself is next
+                done.map_or_else(Step::Failed, Step::Sent)
+            }
             Forwarded::NotSelected => {
                 // Something else was chosen meanwhile.
                 self.behind = None;

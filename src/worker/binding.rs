@@ -331,7 +331,7 @@ impl Core {
                     viewer.sent.count(size);
                 }
                 Forwarded::Failed(_) => self.totals.drops.add(DropReason::EgressFull),
-                _ => {}
+                _ => {} // of sound nothing is held, so nothing goes ahead of it
             }
         }
     }

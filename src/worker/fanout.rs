@@ -153,16 +153,6 @@ impl Core {
                     }
                 }
                 for (encoding, packet) in &pending {
-                    match slot.send_held(&mut out, egress, track, *encoding, packet) {
-                        Some(Forwarded::Sent(size)) => {
-                            self.totals.rtp_out += 1;
-                            viewer.sent.count(size);
-                            viewer.pacer.spend(size);
-                            viewer.repairs.earn(size);
-                        }
-                        Some(Forwarded::Failed(error)) => self.totals.drops.add(dropped(error)),
-                        _ => {}
-                    }
                     if slot
                         .behind
                         .is_some_and(|behind| behind.covers(*encoding, packet.seq))
@@ -176,24 +166,34 @@ impl Core {
                         self.behind.push(subscriber.session);
                         continue;
                     }
-                    match slot.forward(&mut out, egress, track, *encoding, packet) {
-                        Forwarded::Sent(size) => {
-                            self.totals.rtp_out += 1;
-                            viewer.sent.count(size);
-                            viewer.pacer.spend(size);
-                            viewer.repairs.earn(size);
+                    loop {
+                        let done = slot.forward(&mut out, egress, track, *encoding, packet);
+                        match done {
+                            Forwarded::Sent(size) | Forwarded::Ahead(Ok(size)) => {
+                                self.totals.rtp_out += 1;
+                                viewer.sent.count(size);
+                                viewer.pacer.spend(size);
+                                viewer.repairs.earn(size);
+                            }
+                            Forwarded::NotSelected
+                            | Forwarded::Cut
+                            | Forwarded::Held
+                            | Forwarded::Late => {}
+                            Forwarded::Broken | Forwarded::Overtaken => {
+                                self.starving.push(Starving {
+                                    session: subscriber.session,
+                                    slot: subscriber.slot,
+                                    needed: slot.wanted_encoding(),
+                                });
+                            }
+                            Forwarded::NoFormat => self.totals.drops.add(DropReason::CodecMismatch),
+                            Forwarded::Failed(error) | Forwarded::Ahead(Err(error)) => {
+                                self.totals.drops.add(dropped(error));
+                            }
                         }
-                        Forwarded::NotSelected
-                        | Forwarded::Cut
-                        | Forwarded::Held
-                        | Forwarded::Late => {}
-                        Forwarded::Broken | Forwarded::Overtaken => self.starving.push(Starving {
-                            session: subscriber.session,
-                            slot: subscriber.slot,
-                            needed: slot.wanted_encoding(),
-                        }),
-                        Forwarded::NoFormat => self.totals.drops.add(DropReason::CodecMismatch),
-                        Forwarded::Failed(error) => self.totals.drops.add(dropped(error)),
+                        if !matches!(done, Forwarded::Ahead(_)) {
+                            break;
+                        }
                     }
                 }
             }));

@@ -113,6 +113,7 @@ impl Slot {
             && packet.seq >= expected
             && packet.seq < expected + LINE_BREAK;
         if next {
+            self.held = None; // its number was not taken: it is sent from the ring, too
             self.behind = Some(Behind::dry(encoding, expected, now));
         }
         next

@@ -25,6 +25,8 @@ pub(super) const MAX_PARAMETER_SETS: usize = 1100;
 pub enum Forwarded {
     /// It was sent: its size on the wire.
     Sent(usize),
+    /// What was [held](Self::Held) went ahead of it, or failed to: the packet itself is to be given once more.
+    Ahead(Result<usize, SendError>),
     /// It is not of the source that flows.
     NotSelected,
     /// It begins the keyframe that is waited for, but came behind others of it, which were let
@@ -32,8 +34,7 @@ pub enum Forwarded {
     Overtaken,
     /// It is of a layer that is cut.
     Cut,
-    /// Whether it ends its picture is not known yet: it goes out by [`Slot::send_held`], ahead of
-    /// the packet that tells.
+    /// Whether it ends its picture is not known yet: it goes [ahead](Self::Ahead) of the packet that tells.
     Held,
     /// The viewer has no payload type for it.
     NoFormat,
@@ -88,6 +89,7 @@ impl Slot {
 
     /// Sends a packet of the slot's track on, when it is of the source that flows.
     #[inline]
+    #[must_use = "what went ahead of a packet leaves that one to be sent"]
     pub fn forward(
         &mut self,
         out: &mut Outlet<'_>,
@@ -98,6 +100,9 @@ impl Slot {
     ) -> Forwarded {
         #[cfg(test)]
         doom::strike(self.ssrcs.ssrc, doom::Doing::Forward);
+        if let Some(done) = self.send_held(out, egress, track, encoding, packet) {
+            return Forwarded::Ahead(done);
+        }
         let source = SourceId::of(track, encoding);
         let format = self.formats.get(usize::from(packet.format));
         let Some(format) = format.copied().flatten() else {
@@ -177,7 +182,10 @@ impl Slot {
         if !late && !overtaken {
             self.newest.note(packet, &place.moves);
         }
-        self.send(out, egress, track, encoding, packet, &format, &place)
+        match self.send(out, egress, track, encoding, packet, &format, &place) {
+            Ok(size) => Forwarded::Sent(size),
+            Err(error) => Forwarded::Failed(error),
+        }
     }
 
     pub(super) fn place(&mut self, out: &Outlet<'_>, packet: &Packet) -> Option<Place> {
@@ -199,7 +207,7 @@ impl Slot {
         packet: &Packet,
         format: &OutgoingFormat,
         place: &Place,
-    ) -> Forwarded {
+    ) -> Result<usize, SendError> {
         let (pt, payload) = outgoing_payload(packet, format, place.moves.alone);
         let descriptor = self.descriptor(track, encoding, packet, &place.moves);
         let mut header = self.header(
@@ -211,7 +219,7 @@ impl Slot {
             place.timestamp,
         );
         header.dependency = descriptor.as_deref();
-        let sent = egress.send(
+        let size = egress.send(
             out,
             &header,
             &self.ids,
@@ -220,15 +228,10 @@ impl Slot {
             payload,
             &Moved::new(packet, &place.moves),
             (place.seq >> 16) as u32,
-        );
-        match sent {
-            Ok(size) => {
-                self.packets = self.packets.wrapping_add(1);
-                self.octets = self.octets.wrapping_add(payload.len() as u32);
-                Forwarded::Sent(size)
-            }
-            Err(error) => Forwarded::Failed(error),
-        }
+        )?;
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(payload.len() as u32);
+        Ok(size)
     }
 
     /// A packet of `source` has no payload type here.

@@ -1,23 +1,23 @@
 //! The end of a frame that may be the end of its picture: it is sent once that is known, which is when the next packet
 //! comes. Nobody waits longer for a picture by that: without its end there is none.
 
-use super::{Forwarded, Slot};
-use crate::peer::egress::{Egress, Outlet};
+use super::Slot;
+use crate::peer::egress::{Egress, Outlet, SendError};
 use crate::room::{Packet, Track};
 use crate::viewer::line::SourceId;
 
 impl Slot {
-    /// Sends what was held, when `packet`, which comes next or is about to be sent, stands behind it.
+    /// Sends what was held, when `packet`, which is about to be sent, stands behind it.
     /// `None` where nothing goes out.
     #[inline]
-    pub fn send_held(
+    pub(super) fn send_held(
         &mut self,
         out: &mut Outlet<'_>,
         egress: &mut Egress,
         track: &Track,
         encoding: u8,
         packet: &Packet,
-    ) -> Option<Forwarded> {
+    ) -> Option<Result<usize, SendError>> {
         let (source, seq) = self.held?;
         let follows = SourceId::of(track, encoding);
         if source != follows || packet.seq <= seq {
@@ -34,7 +34,7 @@ impl Slot {
         track: &Track,
         source: SourceId,
         seq: u64,
-    ) -> Option<Forwarded> {
+    ) -> Option<Result<usize, SendError>> {
         self.held = None;
         if self.selection.current() != Some(source) || self.line.source() != Some(source) {
             return None; // its number was not taken

@@ -112,6 +112,10 @@ pub(super) fn part_of(codec: Codec, payload: &mut [u8], part: usize) {
     }
 }
 
+fn goes_ahead(result: &Forwarded) -> bool {
+    matches!(result, Forwarded::Ahead(_))
+}
+
 /// A packet as a viewer got it.
 #[derive(Debug, Clone)]
 pub(in crate::viewer::slot) struct Got {
@@ -173,17 +177,19 @@ impl Viewer {
         }
         let dry = self.dry;
         let (results, sent) = self.bench.out(|s, out, e, t| {
-            let held = s.send_held(out, e, t, encoding, &packet);
+            let mut results = Vec::new();
             let later = s.behind.is_some_and(|b| b.covers(encoding, packet.seq))
                 || dry && s.fall_behind(t, encoding, &packet, out.now);
-            let live = (!later).then(|| s.forward(out, e, t, encoding, &packet));
-            [held, live]
+            while !later && results.last().is_none_or(goes_ahead) {
+                results.push(s.forward(out, e, t, encoding, &packet));
+            }
+            results
         });
         self.bench.track.settle();
         if new_choices {
             aim(&mut self.bench.slot, &self.bench.track);
         }
-        let failed = |r: &Option<Forwarded>| matches!(r, Some(Forwarded::Failed(_)));
+        let failed = |r: &Forwarded| matches!(r, Forwarded::Failed(_) | Forwarded::Ahead(Err(_)));
         assert!(!results.iter().any(failed), "{results:?}");
         for datagram in sent {
             self.take(datagram);
