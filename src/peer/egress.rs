@@ -10,6 +10,7 @@ use super::header::{MAX_HEADER, OutgoingHeader, OutgoingIds, PassedExtensions, w
 use super::srtp::{SrtpError, SrtpReceiver, SrtpSender};
 use crate::net::arena::SendArena;
 use crate::net::path::Path;
+use crate::telemetry::DropReason;
 use crate::worker::clock::WallClock;
 
 /// Room for a sealed packet's trailer: the longest tag, and the SRTCP index.
@@ -35,6 +36,15 @@ pub enum SendError {
     Full,
     /// It could not be sealed (keys exhausted, or it does not fit).
     Seal,
+}
+
+impl From<SendError> for DropReason {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Full => Self::EgressFull,
+            SendError::Seal => Self::Oversize,
+        }
+    }
 }
 
 /// How a payload is changed on its way.

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use super::core::{Core, Flush};
 use super::session::{Media, Session};
-use crate::peer::egress::SendError;
 use crate::room::Track;
 use crate::room::keyframe_request::Reaction;
 use crate::telemetry::DropReason;
@@ -239,12 +238,7 @@ impl Core {
                         slot.selection.interrupt();
                     }
                     Step::NoFormat => self.totals.drops.add(DropReason::CodecMismatch),
-                    Step::Failed(SendError::Full) => {
-                        self.totals.drops.add(DropReason::EgressFull);
-                    }
-                    Step::Failed(SendError::Seal) => {
-                        self.totals.drops.add(DropReason::Oversize);
-                    }
+                    Step::Failed(error) => self.totals.drops.add(error.into()),
                 }
             }
         }
@@ -317,12 +311,7 @@ impl Core {
                         sent += size;
                     }
                     Repaired::Gone => self.totals.drops.add(DropReason::RtxTooOld),
-                    Repaired::Failed(SendError::Full) => {
-                        self.totals.drops.add(DropReason::EgressFull);
-                    }
-                    Repaired::Failed(SendError::Seal) => {
-                        self.totals.drops.add(DropReason::Oversize);
-                    }
+                    Repaired::Failed(error) => self.totals.drops.add(error.into()),
                 }
             }
         }

@@ -11,7 +11,6 @@ use crate::control::messages::{Event, ViewTarget};
 use crate::room::keyframe_request::Reaction;
 use crate::room::membership::PublishedTrack;
 use crate::room::{Format, Packet, Room, Source, Subscriber, Track, TrackKey};
-use crate::telemetry::DropReason;
 use crate::units::{Bitrate, MediaKind, ParticipantId, RoomId};
 use crate::viewer::Viewer;
 use crate::viewer::assign::{assign, wanted};
@@ -49,6 +48,13 @@ impl Core {
             return;
         };
         let room_id = *room_id;
+        #[cfg(test)]
+        for slot in &viewer.slots {
+            crate::viewer::slot::doom::strike(
+                slot.ssrcs.ssrc,
+                crate::viewer::slot::doom::Doing::Bind,
+            );
+        }
         match (viewer.target, self.rooms.get(&room_id)) {
             (ViewTarget::Participant(participant), _) => stay_with(viewer, participant),
             (ViewTarget::Room, Some(room)) => {
@@ -330,7 +336,7 @@ impl Core {
                     self.totals.rtp_out += 1;
                     viewer.sent.count(size);
                 }
-                Forwarded::Failed(_) => self.totals.drops.add(DropReason::EgressFull),
+                Forwarded::Failed(error) => self.totals.drops.add(error.into()),
                 _ => {} // of sound nothing is held, so nothing goes ahead of it
             }
         }

@@ -57,6 +57,12 @@ fn open(core: &mut Core, now: Instant, offer: &str, role: SessionRole) -> Option
     }
 }
 
+/// The sessions that ended, by reason.
+fn ended(core: &Core) -> Vec<(&'static str, u64)> {
+    let counts = core.totals.closed.iter();
+    counts.filter(|(_, count)| *count > 0).collect()
+}
+
 #[test]
 fn a_panic_inside_a_session_ends_that_session_only() {
     let (mut core, now) = core();
@@ -80,6 +86,7 @@ fn a_panic_inside_a_session_ends_that_session_only() {
         .collect();
     assert_eq!(closed, [(first, CloseReason::Internal)]);
     assert_eq!(core.sessions(), 1);
+    assert_eq!(ended(&core), [("internal", 1)]);
     assert!(second.is_some_and(|key| core.sessions.find(key).is_some()));
 }
 
@@ -119,6 +126,7 @@ fn sessions_that_never_connect_leave_nothing_behind() {
         core.turn(at, &mut |arena: &mut SendArena| arena.clear());
     }
     assert_eq!(core.held(), Held::default());
+    assert_eq!(ended(&core), [("never_connected", 2)]);
 }
 
 #[test]

@@ -15,7 +15,6 @@ use super::mesh::{MediaMessage, MeshMessage};
 use super::session::{Media, Session};
 use super::sessions::SessionTable;
 use crate::net::prefetch::prefetch;
-use crate::peer::egress::SendError;
 use crate::room::{SenderClock, Source, Subscriber};
 use crate::telemetry::DropReason;
 use crate::units::MediaKind;
@@ -188,7 +187,7 @@ impl Core {
                             }
                             Forwarded::NoFormat => self.totals.drops.add(DropReason::CodecMismatch),
                             Forwarded::Failed(error) | Forwarded::Ahead(Err(error)) => {
-                                self.totals.drops.add(dropped(error));
+                                self.totals.drops.add(error.into());
                             }
                         }
                         if !matches!(done, Forwarded::Ahead(_)) {
@@ -260,14 +259,6 @@ impl Core {
             };
             self.outputs.mesh.push((remote.worker, message));
         }
-    }
-}
-
-/// What a packet that could not be sent counts as.
-fn dropped(error: SendError) -> DropReason {
-    match error {
-        SendError::Full => DropReason::EgressFull,
-        SendError::Seal => DropReason::Oversize,
     }
 }
 

@@ -144,15 +144,25 @@ fn a_line_that_panics_while_it_is_aimed_ends_alone() {
     others_go_on(&mut stage, 2);
 }
 
-#[test]
-fn a_line_that_panics_while_it_is_bound_for_anothers_sake_ends_alone() {
+/// All are bound, as when somebody has come.
+fn binds_and_ends_alone(doing: Doing) {
     let mut stage = staged();
-    doom(ssrc(&stage, 2), Doing::Aim);
+    doom(ssrc(&stage, 2), doing);
     for peer in 1..=3 {
         stage.core.bind_viewer(stage.keys[peer].slot);
     }
     assert_eq!(turn(&mut stage, &[]), [2]);
     others_go_on(&mut stage, 2);
+}
+
+#[test]
+fn a_line_that_panics_while_it_is_bound_for_anothers_sake_ends_alone() {
+    binds_and_ends_alone(Doing::Bind);
+}
+
+#[test]
+fn a_line_that_panics_while_it_is_aimed_for_anothers_sake_ends_alone() {
+    binds_and_ends_alone(Doing::Aim);
 }
 
 #[test]

@@ -43,6 +43,8 @@ mod fanout_tests;
 mod guard_tests;
 #[cfg(test)]
 mod rooms_tests;
+#[cfg(test)]
+mod ticks_tests;
 
 pub use self::core::{Core, CoreConfig, Flush, Held, Input, Outputs};
 pub use junction::{Seat, junction};

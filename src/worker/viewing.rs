@@ -340,12 +340,15 @@ impl Core {
                 path,
             };
             // A lost report is made good by the next one.
-            let _ = egress.send_rtcp(&mut out, |buffer| {
+            let sent = egress.send_rtcp(&mut out, |buffer| {
                 let mut writer = RtcpWriter::new(buffer);
                 writer.sender_report(slot.ssrcs.ssrc, &info, &[]).ok()?;
                 writer.sdes_cname(slot.ssrcs.ssrc, log_id).ok()?;
                 Some(writer.len())
             });
+            if let Err(error) = sent {
+                self.totals.drops.add(error.into());
+            }
         }
     }
 }

@@ -182,3 +182,22 @@ fn what_is_no_answer_to_this_offer_is_refused_in_words_about_answers() {
         }
     }
 }
+
+#[test]
+fn forms_of_extensions_are_mixed_where_the_answer_says_so() {
+    let offer = CounterOffer::new(&[]);
+    let answer = answered(&offer).replace("a=extmap-allow-mixed\r\n", "");
+    let both = answer.replacen("t=0 0\r\n", "t=0 0\r\na=extmap-allow-mixed\r\n", 1);
+    let (audio, video) = answer.split_once("m=video").unwrap();
+    let one = format!("{audio}m=video{video}a=extmap-allow-mixed\r\n");
+    for (answer, expected) in [
+        (&answer, [false; 2]),
+        (&both, [true; 2]),
+        (&one, [false, true]),
+    ] {
+        let negotiated = offer.read_answer(answer).unwrap();
+        let media = negotiated.media.iter();
+        let mixed: Vec<bool> = media.map(|m| m.mixed_extensions).collect();
+        assert_eq!(mixed, expected);
+    }
+}

@@ -9,6 +9,8 @@ pub enum Doing {
     Forward,
     /// Sending what it is behind with.
     Advance,
+    /// Being bound to whom it is to show.
+    Bind,
     /// Choosing layers.
     Aim,
     /// Being found a keyframe.

@@ -332,6 +332,31 @@ fn what_was_never_sent_or_is_long_gone_is_not_repaired() {
     }
 }
 
+/// RFC 8285 §4.1.2: 17 bytes and more take the form of two bytes, which not every receiver takes.
+#[test]
+fn a_long_descriptor_goes_to_those_who_take_both_forms_of_extensions() {
+    for (mixed, form) in [(false, [0xbe, 0xde]), (true, [0x10, 0])] {
+        let known = [
+            (3, HeaderExtension::TransportWideCc),
+            (9, HeaderExtension::DependencyDescriptor),
+        ];
+        let mut bench = bench(true);
+        let mut agreed = section(Codec::Vp8, true, &known);
+        agreed.mixed_extensions = mixed;
+        let seeds = Seeds {
+            sequence: 1,
+            rtx_sequence: 9,
+            timestamp: 5,
+        };
+        bench.slot = Slot::new(&agreed, bench.slot.ssrcs, seeds);
+        aim(&mut bench.slot, &bench.track);
+        let mut first = keyframe(100, 3000);
+        first.passed.dependency = [0x80; 30].into_iter().collect();
+        let datagram = bench.forward(first);
+        assert_eq!(datagram[12..14], form, "mixed: {mixed}");
+    }
+}
+
 /// A slot for Opus as number `pt` and RED as 63, on a track of such.
 fn listening(pt: u8) -> Bench {
     let mut bench = bench(false);

@@ -103,3 +103,32 @@ fn an_extension_that_flows_the_other_way_is_not_agreed() {
     );
     assert_eq!(answer(&accepted).section(0).extension_ids(), ["3/sendonly"]);
 }
+
+/// RFC 8285 §6: it is agreed on for all sections, or for each.
+#[test]
+fn forms_of_extensions_are_mixed_where_both_sides_say_so() {
+    let with = |all: bool, one: bool| {
+        let mut lines = VP8.to_vec();
+        lines.extend(one.then_some("extmap-allow-mixed"));
+        let sections = [
+            made("audio", "0", "recvonly", "111", OPUS),
+            made("video", "1", "recvonly", "96", &lines),
+        ];
+        let sdp = made_offer("BUNDLE 0 1", &sections);
+        match all {
+            true => sdp.replacen("t=0 0\r\n", "t=0 0\r\na=extmap-allow-mixed\r\n", 1),
+            false => sdp,
+        }
+    };
+    for (all, one) in [(false, false), (false, true), (true, false)] {
+        let accepted = view(&with(all, one)).expect("accepted");
+        let media = accepted.negotiated.media.iter();
+        let mixed: Vec<bool> = media.map(|m| m.mixed_extensions).collect();
+        assert_eq!(mixed, [all, all || one]);
+        let answer = answer(&accepted);
+        assert_eq!(answer.session.has("extmap-allow-mixed"), all);
+        let sections = answer.sections.iter();
+        let said: Vec<bool> = sections.map(|s| s.has("extmap-allow-mixed")).collect();
+        assert_eq!(said, [false, one]);
+    }
+}
