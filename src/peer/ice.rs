@@ -34,6 +34,8 @@ pub enum CheckOutcome {
 pub struct IceLite {
     local: IceCredentials,
     remote: IceCredentials,
+    /// Ours and the peer's before a restart that is not complete.
+    former: Option<Box<(IceCredentials, IceCredentials)>>,
     path: Option<Selected>,
 }
 
@@ -51,6 +53,7 @@ impl IceLite {
         Self {
             local,
             remote,
+            former: None,
             path: None,
         }
     }
@@ -71,20 +74,40 @@ impl IceLite {
     }
 
     /// Starts over with new credentials (RFC 8445 §9). Media keeps its way
-    /// until the peer nominates one under the new ones.
+    /// until the peer nominates one under the new ones. Until then its checks of that way under the former
+    /// ones are answered, too (RFC 7675 §5.1): it may not know the new ones yet, and never will
+    /// where our reply is lost.
     pub fn restart(&mut self, local: IceCredentials, remote: IceCredentials) {
-        self.local = local;
-        self.remote = remote;
+        let local = std::mem::replace(&mut self.local, local);
+        let remote = std::mem::replace(&mut self.remote, remote);
         if let Some(selected) = &mut self.path {
             selected.nominated = false;
+            // Of several restarts that did not get so far, the first knows what the peer uses.
+            self.former.get_or_insert_with(|| Box::new((local, remote)));
+        }
+    }
+
+    /// The password that goes with the user name of a request, for its answer.
+    pub fn password(&self, request: &StunView<'_>) -> &str {
+        match &self.former {
+            Some(former) if is_for(request, &former.0, &former.1) => &former.0.pwd,
+            _ => &self.local.pwd,
         }
     }
 
     /// Judges a binding request that came over `path`.
     pub fn check(&mut self, now: Instant, path: Path, request: &StunView<'_>) -> CheckOutcome {
-        let ours =
-            request.ufrags() == Some((self.local.ufrag.as_bytes(), self.remote.ufrag.as_bytes()));
-        if !ours || !request.verify_integrity(self.local.pwd.as_bytes()) {
+        let is_present = is_for(request, &self.local, &self.remote);
+        // Under the former credentials only the way in use is checked.
+        let is_former = !is_present
+            && self.path() == Some(path)
+            && self
+                .former
+                .as_ref()
+                .is_some_and(|former| is_for(request, &former.0, &former.1));
+        if !(is_present || is_former)
+            || !request.verify_integrity(self.password(request).as_bytes())
+        {
             return CheckOutcome::NotAuthentic;
         }
         if !request.unknown_required().is_empty() {
@@ -93,9 +116,17 @@ impl IceLite {
         if request.claims_controlled() {
             return CheckOutcome::RoleConflict;
         }
-        CheckOutcome::Authentic {
-            moved: self.follow(now, path, request.nominates(), request.priority()),
+        if is_former {
+            if let Some(selected) = &mut self.path {
+                selected.refreshed = now;
+            }
+            return CheckOutcome::Authentic { moved: false };
         }
+        let moved = self.follow(now, path, request.nominates(), request.priority());
+        if moved || request.nominates() {
+            self.former = None; // the restart is complete
+        }
+        CheckOutcome::Authentic { moved }
     }
 
     /// RFC 8445 §8.1.1 has the peer nominate one pair; older peers nominate
@@ -145,6 +176,11 @@ impl IceLite {
             self.path = None;
         }
     }
+}
+
+/// A request has the user name of these credentials (RFC 8445 §7.2.2).
+fn is_for(request: &StunView<'_>, local: &IceCredentials, remote: &IceCredentials) -> bool {
+    request.ufrags() == Some((local.ufrag.as_bytes(), remote.ufrag.as_bytes()))
 }
 
 #[cfg(test)]
@@ -247,5 +283,71 @@ mod tests {
         ice.restart(fresh.local().clone(), fresh.remote().clone());
         assert_eq!(ice.path(), Some(path(1)));
         assert!(ice.follow(now, path(9), true, Some(1)));
+    }
+
+    #[test]
+    fn former_credentials_hold_for_the_way_in_use_until_a_restart_is_complete() {
+        use crate::net::stun::tests::check;
+        const NOMINATE: [u16; 2] = [0x0024, 0x0025];
+        let now = Instant::now();
+        let mut ice = agent();
+        let generations = ["local", "second", "third"];
+        let password = |name: &str| format!("{name}-0123456789-0123456789");
+        let ask = |ice: &mut IceLite, name: &str, port, parts: &[u16]| {
+            let username = format!("{name}:remote");
+            let bytes = check(username.as_bytes(), password(name).as_bytes(), parts);
+            let request = StunView::parse(&bytes).expect("well-formed");
+            let outcome = ice.check(now, path(port), &request);
+            if outcome != CheckOutcome::NotAuthentic {
+                assert_eq!(ice.password(&request), password(name));
+            }
+            outcome
+        };
+        let restart = |ice: &mut IceLite, name: &str| {
+            let local = IceCredentials {
+                ufrag: name.into(),
+                pwd: password(name),
+            };
+            ice.restart(local, ice.remote().clone());
+        };
+        let (stays, moves) = [false, true]
+            .map(|moved| CheckOutcome::Authentic { moved })
+            .into();
+        assert_eq!(ask(&mut ice, "local", 1, &NOMINATE), moves);
+        restart(&mut ice, generations[1]);
+        restart(&mut ice, generations[2]);
+        assert_eq!(ask(&mut ice, "local", 1, &NOMINATE), stays);
+        // They lead nowhere else, and what was never in use leads nowhere.
+        assert_eq!(
+            ask(&mut ice, "local", 2, &NOMINATE),
+            CheckOutcome::NotAuthentic
+        );
+        assert_eq!(
+            ask(&mut ice, "second", 1, &NOMINATE),
+            CheckOutcome::NotAuthentic
+        );
+        assert_eq!(ask(&mut ice, "third", 2, &NOMINATE[..1]), stays);
+        assert_eq!(ask(&mut ice, "local", 1, &[]), stays);
+        assert_eq!(ask(&mut ice, "third", 2, &NOMINATE), moves);
+        assert_eq!(ice.path(), Some(path(2)));
+        for port in [1, 2] {
+            assert_eq!(
+                ask(&mut ice, "local", port, &NOMINATE),
+                CheckOutcome::NotAuthentic
+            );
+        }
+        // The way may stay the same.
+        restart(&mut ice, "local");
+        assert_eq!(ask(&mut ice, "third", 2, &[]), stays);
+        assert_eq!(ask(&mut ice, "local", 2, &NOMINATE), stays);
+        assert_eq!(ask(&mut ice, "third", 2, &[]), CheckOutcome::NotAuthentic);
+    }
+
+    #[test]
+    fn what_never_had_a_way_has_no_former_credentials() {
+        let mut ice = agent();
+        let fresh = agent();
+        ice.restart(fresh.local().clone(), fresh.remote().clone());
+        assert!(ice.former.is_none());
     }
 }

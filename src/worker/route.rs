@@ -119,7 +119,8 @@ impl Core {
                 self.answer(
                     path,
                     |session, out| {
-                        let password = session.map(|s| s.transport.ice.local().pwd.as_bytes());
+                        let password = session.map(|s| s.transport.ice.password(&request));
+                        let password = password.map(str::as_bytes);
                         stun::binding_success(&request, path.remote, password, out)
                     },
                     Some(slot),
@@ -136,7 +137,7 @@ impl Core {
         self.answer(
             path,
             |session, out| {
-                let password = session.map(|s| s.transport.ice.local().pwd.as_bytes());
+                let password = session.map(|s| s.transport.ice.password(request).as_bytes());
                 stun::binding_error(request, code, password, out)
             },
             slot,

@@ -16,6 +16,7 @@ mod forwarding;
 mod join;
 mod layers;
 mod narrow;
+mod paths;
 mod publishers;
 mod repairs;
 mod restarts;

@@ -53,6 +53,8 @@ pub struct Client {
     pub role: Role,
     pub connected: Option<Instant>,
     pub closed: bool,
+    /// Its checks are no longer answered.
+    pub cut_off: bool,
     pub received: Vec<Received>,
     /// When sender reports came.
     pub reports: Vec<Instant>,
@@ -124,6 +126,7 @@ impl Client {
             role,
             connected: None,
             closed: false,
+            cut_off: false,
             received: Vec::new(),
             reports: Vec::new(),
             keyframe_requests: 0,
@@ -228,6 +231,7 @@ impl Client {
                 self.videos.push(media.mid);
             }
             Event::Closed => self.closed = true,
+            Event::IceConnectionStateChange(state) => self.cut_off = state.is_disconnected(),
             Event::EgressBitrateEstimate(BweKind::Remb { estimate, .. }) => {
                 self.told.push((now, estimate.as_u64()));
                 if let Role::Publisher(p) = &mut self.role

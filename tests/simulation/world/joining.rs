@@ -88,6 +88,8 @@ impl World {
         self.cores[core].handle(self.now, Input::Command(Command::Open(Box::new(open))));
         self.turn(core);
         let (key, local) = self.opened(index);
+        self.ice
+            .push((local.ice.clone(), accepted.negotiated.ice.clone()));
         let context = self.context(core);
         let names = AnswerNames {
             session_id: index as u64 + 1,
@@ -131,6 +133,7 @@ impl World {
         let (client, answer) = Client::answering(address(index), self.now, &sdp);
         let negotiated = offer.read_answer(&answer).expect("an answer that fits");
         assert!(negotiated.media.iter().any(|m| m.has_rtx()));
+        self.ice.push((local.ice.clone(), negotiated.ice.clone()));
         self.nonces.expect_rtx(address(index));
         let answered = Command::Answer {
             request: RequestId(u64::MAX - 2),
@@ -147,7 +150,7 @@ impl World {
     }
 
     fn context(&self, core: usize) -> AnswerContext {
-        AnswerContext::new(&self.fingerprint, &[core_address(core)], &[])
+        AnswerContext::new(&self.crypto.fingerprint(), &[core_address(core)], &[])
     }
 
     /// The session that was opened for a client, and its transport.

@@ -9,13 +9,14 @@ use std::net::SocketAddr;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use str0m::ice::{StunMessage, TransId};
 use weir::control::messages::{
     CloseReason, Command, Event, LayerWish, Reply, SlotSnapshot, ViewTarget, WorkerSnapshot,
 };
 use weir::net::classify::{Class, classify};
 use weir::net::{Datagram, Path, Proto, SendArena};
 use weir::peer::crypto::Crypto;
-use weir::peer::negotiate::Fingerprint;
+use weir::peer::negotiate::IceCredentials;
 use weir::units::{MediaKind, ParticipantId, RequestId, SessionKey, WorkerId};
 use weir::worker::clock::WallClock;
 use weir::worker::mesh::MeshMessage;
@@ -61,7 +62,9 @@ pub struct World {
     pub crowded: bool,
     /// RTCP lies so long in the server's sockets until it is read.
     pub patience: Duration,
-    fingerprint: Fingerprint,
+    crypto: Crypto,
+    /// The ICE credentials of each client's session: the server's, then the client's.
+    pub ice: Vec<(IceCredentials, IceCredentials)>,
     /// What was sent, where that is to be noted.
     pub trace: Option<Vec<Sent>>,
     /// When everything began.
@@ -139,7 +142,8 @@ impl World {
             plain: false,
             crowded: false,
             patience: Duration::ZERO,
-            fingerprint: crypto.fingerprint(),
+            ice: Vec::new(),
+            crypto,
             trace: None,
             start,
             queue: BinaryHeap::new(),
@@ -206,6 +210,50 @@ impl World {
         let viewer = snapshot.viewers.into_iter().find(|v| v.key == key);
         let mut slots = viewer.expect("a viewer").slots.into_iter();
         slots.find(|s| s.kind == MediaKind::Video).expect("video")
+    }
+
+    /// A connectivity check as a client's session takes it, with the credentials of this time.
+    pub fn check(&self, client: ClientId, nominates: bool) -> Vec<u8> {
+        let (server, own) = &self.ice[client.0];
+        let username = format!("{}:{}", server.ufrag, own.ufrag);
+        let id = TransId::new();
+        let request = StunMessage::binding_request(&username, id, true, 1, 1, nominates);
+        let hmac = |key: &[u8], parts: &[&[u8]]| {
+            let provider = self.crypto.provider().sha1_hmac_provider;
+            provider.sha1_hmac(key, parts)
+        };
+        let mut bytes = vec![0; 256];
+        let length = request.to_bytes(Some(server.pwd.as_bytes()), &mut bytes, hmac);
+        bytes.truncate(length.expect("room"));
+        bytes
+    }
+
+    /// Restarts the ICE of a client's session with other credentials of the client, which its
+    /// engine does not hear of.
+    pub fn restart_ice(&mut self, client: ClientId) {
+        let key = self.keys[client.0];
+        let core = usize::from(key.worker.0);
+        let ice = IceCredentials {
+            ufrag: "another".into(),
+            pwd: "another-password-of-ice".into(),
+        };
+        let request = RequestId(u64::MAX - 3);
+        let command = Command::RestartIce {
+            request,
+            key,
+            ice: ice.clone(),
+        };
+        self.cores[core].handle(self.now, Input::Command(command));
+        self.turn(core);
+        let mut events = self.events.iter().rev();
+        let local = events.find_map(|(_, event)| match event {
+            Event::Reply {
+                request: r,
+                reply: Reply::Restarted { ice },
+            } if *r == request => Some(ice.clone()),
+            _ => None,
+        });
+        self.ice[client.0] = (local.expect("a reply"), ice);
     }
 
     /// Puts a client behind the link of another one: they share its rate.
