@@ -20,6 +20,8 @@ pub enum DropReason {
     StunUnknownUfrag,
     /// The STUN message integrity is missing or wrong (RFC 8489 §9.1.3).
     StunBadIntegrity,
+    /// A connectivity check comes from the address of another session, which is still heard.
+    AddressTaken,
     /// More plain STUN requests than are answered.
     StunRateLimited,
     /// The worker's session table has no free slot.
@@ -60,7 +62,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// Every reason, in the order of its index.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::UnknownSource,
         Self::UnknownProtocol,
         Self::MalformedStun,
@@ -69,6 +71,7 @@ impl DropReason {
         Self::MalformedRtcp,
         Self::StunUnknownUfrag,
         Self::StunBadIntegrity,
+        Self::AddressTaken,
         Self::StunRateLimited,
         Self::SessionTableFull,
         Self::MediaRejected,
@@ -100,6 +103,7 @@ impl DropReason {
             Self::MalformedRtcp => "malformed_rtcp",
             Self::StunUnknownUfrag => "stun_unknown_ufrag",
             Self::StunBadIntegrity => "stun_bad_integrity",
+            Self::AddressTaken => "address_taken",
             Self::StunRateLimited => "stun_rate_limited",
             Self::SessionTableFull => "session_table_full",
             Self::MediaRejected => "media_rejected",

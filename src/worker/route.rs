@@ -1,7 +1,7 @@
 //! A datagram's way in: classify, find the session, give it to the session.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rand::Rng;
 use smallvec::SmallVec;
@@ -25,6 +25,10 @@ use crate::telemetry::DropReason;
 
 /// STUN 487 Role Conflict (RFC 8445 §7.3.1.1).
 const ROLE_CONFLICT: u16 = 487;
+
+/// An address is its session's until this long after that was heard last: longer than peers take
+/// from one check to the next (RFC 7675 §5.1: 6 s at most).
+const HELD: Duration = Duration::from_secs(7);
 
 /// Why a packet that could not be opened is dropped.
 fn rejected(error: SrtpError) -> DropReason {
@@ -104,6 +108,9 @@ impl Core {
             Some((worker, slot)) if worker == self.config.id => slot,
             _ => return self.drop_for(DropReason::StunUnknownUfrag),
         };
+        if self.is_held(now, path, slot) {
+            return self.drop_for(DropReason::AddressTaken);
+        }
         let Some(session) = self.sessions.get_mut(slot) else {
             return self.drop_for(DropReason::StunUnknownUfrag);
         };
@@ -115,7 +122,14 @@ impl Core {
             }
             CheckOutcome::Authentic { .. } => {
                 session.heard = now;
+                let used = session.transport.ice.path();
                 self.addresses.insert(path.proto, path.remote, slot);
+                // The way in use stays known, however many others are checked.
+                if let Some(used) = used.filter(|used| *used != path)
+                    && self.addresses.get(used.proto, used.remote) == Some(slot)
+                {
+                    self.addresses.insert(used.proto, used.remote, slot);
+                }
                 self.answer(
                     path,
                     |session, out| {
@@ -131,6 +145,15 @@ impl Core {
                 });
             }
         }
+    }
+
+    /// The address is that of another session, which was heard of late. Whoever writes it on a
+    /// check for a session of his own would cut that one off, and have what is his sent there.
+    fn is_held(&self, now: Instant, path: Path, slot: u32) -> bool {
+        let holder = self.addresses.get(path.proto, path.remote);
+        let holder = holder.filter(|holder| *holder != slot);
+        let heard = holder.and_then(|holder| Some(self.sessions.get(holder)?.heard));
+        heard.is_some_and(|heard| now.saturating_duration_since(heard) < HELD)
     }
 
     fn refuse(&mut self, path: Path, request: &StunView<'_>, code: u16, slot: Option<u32>) {
