@@ -2,18 +2,10 @@
 //! UDP is blocked. A frame on a connection is treated as a datagram from its remote address.
 
 mod connection;
-/// Who is counted for an address: nobody has fewer addresses of IPv6 than a /64.
-fn owner(remote: SocketAddr) -> IpAddr {
-    match remote.ip().to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        address => address,
-    }
-}
-
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -83,7 +75,7 @@ pub struct TcpPort {
     index: AddressTable,
     per_address: HashMap<IpAddr, u32>,
     /// Connections with more to read, whose event is spent.
-    unfinished: Vec<usize>,
+    unfinished: VecDeque<usize>,
     accept_more: bool,
     closed: Vec<SocketAddr>,
     next_tick: Option<Instant>,
@@ -121,7 +113,7 @@ impl TcpPort {
             connections: Slab::new(),
             index: AddressTable::default(),
             per_address: HashMap::new(),
-            unfinished: Vec::new(),
+            unfinished: VecDeque::new(),
             accept_more: false,
             closed: Vec::new(),
             next_tick: None,
@@ -234,8 +226,9 @@ impl TcpPort {
             self.accept(now);
         }
         for _ in 0..self.unfinished.len() {
-            let key = self.unfinished.swap_remove(0);
-            self.read(key, now, frame);
+            if let Some(key) = self.unfinished.pop_front() {
+                self.read(key, now, frame);
+            }
         }
     }
 
@@ -257,7 +250,7 @@ impl TcpPort {
             }
         }
         if !self.unfinished.contains(&key) {
-            self.unfinished.push(key);
+            self.unfinished.push_back(key);
         }
     }
 
@@ -270,16 +263,14 @@ impl TcpPort {
     }
 
     /// Sends the arena's datagrams for TCP paths. What a slow connection can't keep is
-    /// dropped, frame by frame; what is for no connection counts as an error.
+    /// dropped, frame by frame; what is for no connection [here](Self::carries) is passed over.
     pub fn send(&mut self, arena: &SendArena, now: Instant) -> SendReport {
         let mut report = SendReport::default();
         for run in arena.runs().filter(|run| run.path.proto == Proto::Tcp) {
-            let Some(key) = self.index.get(Proto::Tcp, run.path.remote) else {
-                report.errors += run.count() as u64;
-                continue;
-            };
-            let key = key as usize;
-            let Some(connection) = self.connections.get_mut(key) else {
+            let key = self.index.get(Proto::Tcp, run.path.remote);
+            let Some((key, connection)) =
+                key.and_then(|key| Some((key as usize, self.connections.get_mut(key as usize)?)))
+            else {
                 continue;
             };
             for bytes in run.datagrams() {
@@ -337,13 +328,6 @@ impl TcpPort {
         self.next_tick
     }
 
-    /// Closes the connection from `remote`, as when its session ends.
-    pub fn close(&mut self, remote: SocketAddr) {
-        if let Some(key) = self.index.get(Proto::Tcp, remote) {
-            self.close_key(key as usize);
-        }
-    }
-
     /// A peer whose connection is gone, each once.
     pub fn pop_closed(&mut self) -> Option<SocketAddr> {
         self.closed.pop()
@@ -365,5 +349,13 @@ impl TcpPort {
             }
         }
         self.closed.push(connection.remote);
+    }
+}
+
+/// Who is counted for an address: nobody has fewer addresses of IPv6 than a /64.
+fn owner(remote: SocketAddr) -> IpAddr {
+    match remote.ip().to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address => address,
     }
 }

@@ -9,7 +9,7 @@ use mio::{Events, Interest, Poll, Registry, Token};
 use super::patience::Patience;
 use super::sans_io::{IoCounts, SansIo};
 use super::thread::Sockets;
-use crate::net::{Datagram, RecvBatch, SendArena, SendReport, TcpPort, UdpPort};
+use crate::net::{Datagram, Proto, RecvBatch, SendArena, SendReport, TcpPort, UdpPort};
 use crate::telemetry::DropReason;
 
 /// How far ahead a core is told of the datagrams of a batch.
@@ -179,6 +179,7 @@ impl Network {
         for port in &mut self.udp {
             report += port.send(arena);
         }
+        report.errors += self.for_nobody(arena);
         for port in self.tcp.iter_mut().filter(|port| port.connections() > 0) {
             report += port.send(arena, now);
         }
@@ -188,6 +189,16 @@ impl Network {
         drops.add_many(DropReason::KernelFull, report.dropped_full);
         drops.add_many(DropReason::SendFailed, report.errors);
         arena.clear();
+    }
+
+    /// Datagrams for TCP connections that are no more.
+    fn for_nobody(&self, arena: &SendArena) -> u64 {
+        if self.tcp.is_empty() {
+            return 0;
+        }
+        let runs = arena.runs().filter(|run| run.path.proto == Proto::Tcp);
+        let nobodys = runs.filter(|run| !self.tcp.iter().any(|port| port.carries(&run.path)));
+        nobodys.map(|run| run.count() as u64).sum()
     }
 
     pub(super) fn has_more(&self) -> bool {
@@ -221,4 +232,44 @@ fn take(
         core.datagram(now, datagram);
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpStream};
+
+    use super::*;
+    use crate::net::{Path, TcpLimits};
+
+    /// A connection that another listener has took its frame; what nobody has is told once.
+    #[test]
+    fn of_several_listeners_those_without_the_connection_count_nothing() {
+        let address: SocketAddr = ([127, 0, 0, 1], 0).into();
+        let now = Instant::now();
+        let mut clients = Vec::new();
+        let mut tcp = Vec::new();
+        for _ in 0..2 {
+            let mut port = TcpPort::bind(address, false, TcpLimits::default()).expect("bind");
+            clients.push(TcpStream::connect(port.local()).expect("connect"));
+            while port.connections() == 0 {
+                port.accept(now);
+            }
+            tcp.push(port);
+        }
+        let udp = Vec::new();
+        let mut network = Network::new(Sockets { udp, tcp });
+        let mut arena = SendArena::new(10_000, 100);
+        let remotes = clients.iter().map(|c| c.local_addr().expect("address"));
+        for remote in remotes.chain([([127, 0, 0, 1], 9).into()]) {
+            let path = Path {
+                proto: Proto::Tcp,
+                local: address,
+                remote,
+            };
+            assert!(arena.push(path, &[1; 100]));
+        }
+        network.flush(&mut arena, now);
+        assert_eq!(network.counts.datagrams_out, 2);
+        assert_eq!(network.counts.drops.get(DropReason::SendFailed), 1);
+    }
 }

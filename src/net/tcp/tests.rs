@@ -149,15 +149,14 @@ fn the_arena_reaches_the_connection() {
     assert!(arena.push(nobody, &[3; 500]));
     assert!(arena.push(path, &[4; 90]));
     let report = bench.port.send(&arena, Instant::now());
-    assert_eq!(
-        (report.datagrams, report.errors, report.bytes),
-        (3, 1, 1090)
-    );
+    assert_eq!((report.datagrams, report.bytes), (3, 1090));
+    assert!(!bench.port.carries(&nobody));
     let wanted = [framed(&[1; 500]), framed(&[2; 500]), framed(&[4; 90])].concat();
     let mut got = vec![0; wanted.len()];
     client.read_exact(&mut got).expect("read");
     assert_eq!(got, wanted);
-    bench.port.close(path.remote);
+    bench.port.close_key(0);
+    assert!(!bench.port.carries(&path));
     assert_eq!(client.read(&mut got).expect("end"), 0);
 }
 
@@ -256,4 +255,64 @@ fn connections_are_limited_per_address_and_in_total() {
     assert!(bench.port.per_address.is_empty());
     let _again = bench.client();
     bench.run(Duration::ZERO, |b| b.port.connections() == 1);
+    let limits = TcpLimits {
+        total: 2,
+        ..TcpLimits::default()
+    };
+    let mut bench = Bench::new(limits);
+    let _clients: Vec<_> = (0..3).map(|_| bench.client()).collect();
+    bench.run(Duration::ZERO, |b| {
+        b.port.connections() == 2 && b.port.drops.get(DropReason::SessionTableFull) == 1
+    });
+}
+
+#[test]
+fn of_several_with_more_to_read_each_gets_its_turn() {
+    let mut bench = Bench::new(TcpLimits::default());
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    // They send as fast as they can, which is faster than they are read here.
+    let threads: Vec<_> = (0..3)
+        .map(|_| {
+            let (mut client, stop) = (bench.client(), stop.clone());
+            let from = client.local_addr().expect("address");
+            let thread = std::thread::spawn(move || {
+                let more = framed(&[0x80; 2000]).repeat(100);
+                let _ = client.write_all(&framed(&STUN));
+                while !stop.load(std::sync::atomic::Ordering::Relaxed)
+                    && client.write_all(&more).is_ok()
+                {}
+            });
+            (from, thread)
+        })
+        .collect();
+    let mut events = Events::with_capacity(16);
+    let mut frames: Vec<SocketAddr> = Vec::new();
+    while bench.port.unfinished.len() < 3 {
+        assert!(
+            bench.start.elapsed() < Duration::from_secs(10),
+            "took too long"
+        );
+        let timeout = Some(Duration::from_millis(10));
+        bench.poll.poll(&mut events, timeout).expect("poll");
+        for event in &events {
+            match event.token() {
+                Token(1) => bench.port.accept(Instant::now()),
+                _ => bench.port.ready(event, Instant::now(), &mut |_| {}),
+            }
+        }
+    }
+    std::thread::sleep(Duration::from_millis(100)); // until their windows are full
+    let waiting = bench.port.unfinished.clone();
+    bench
+        .port
+        .resume(Instant::now(), &mut |d| frames.push(d.remote));
+    assert_eq!(waiting.len(), 3);
+    for (from, _) in &threads {
+        assert!(frames.contains(from), "one was left out");
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    drop(bench);
+    for (_, thread) in threads {
+        thread.join().expect("a client");
+    }
 }
