@@ -96,12 +96,12 @@ pub fn read<'a>(packet: &'a [u8], ids: &ExtensionIds) -> Option<(ClearHeader, El
 /// One element off the front: its id, its value and what follows it.
 type Element<'a> = (u8, &'a [u8], &'a [u8]);
 
-/// RFC 8285 §4.2.
+/// RFC 8285 §4.2. Padding was passed over.
 fn one_byte(elements: &[u8]) -> Option<Element<'_>> {
     let (&head, rest) = elements.split_first()?;
     let (id, length) = (head >> 4, usize::from(head & 0x0f) + 1);
-    if id == 15 {
-        return None; // reserved: processing stops here
+    if matches!(id, 0 | 15) {
+        return None; // reserved: processing stops here (§4.1.2)
     }
     let (value, rest) = rest.split_at_checked(length)?;
     Some((id, value, rest))

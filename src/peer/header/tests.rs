@@ -89,6 +89,35 @@ fn long_values_are_left_out_where_forms_must_not_be_mixed() {
     }
 }
 
+/// RFC 8285 §4.1.2 and §4.2: ids 0 with a length and 15 end the reading; padding does not.
+#[test]
+fn elements_behind_a_reserved_id_are_not_read() {
+    let read_with = |between: &[u8]| {
+        let level = [0x10, 0x85];
+        let number = [0x31, 0, 77];
+        let mut elements = [&level[..], between, &number].concat();
+        elements.resize(24, 0);
+        let mut packet = vec![0u8; 12];
+        packet[0] = 0x90;
+        packet.extend([0xbe, 0xde, 0, 6]);
+        packet.extend(elements);
+        let (_, found) = read(&packet, &ExtensionIds::new(&PAIRS)).expect("a header");
+        assert_eq!(found.passed.audio_level, Some(0x85));
+        found.transport_sequence
+    };
+    assert_eq!(read_with(&[0, 0]), Some(77));
+    assert_eq!(
+        read_with(&[0xd1, 9, 9]),
+        Some(77),
+        "an id that nobody knows"
+    );
+    for reserved in [0xf0, 0xf1, 0x01, 0x02, 0x0f] {
+        let length = usize::from(reserved & 15u8) + 1;
+        let element = [&[reserved][..], &vec![9; length]].concat();
+        assert_eq!(read_with(&element), None, "{reserved:#x}");
+    }
+}
+
 #[test]
 fn a_header_without_values_has_no_extension() {
     let mut out = [0u8; 64];
