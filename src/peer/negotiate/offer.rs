@@ -319,6 +319,16 @@ impl Reader<'_> {
                 why: "a=mid is that of another section too (RFC 9143 §5)".to_owned(),
             });
         }
+        if self.direction == Direction::Publish
+            && let Some(pt) = found.payloads.types().find(|pt| self.uses(*pt))
+        {
+            return Err(NegotiateError::BadAttribute {
+                place: mid,
+                why: format!(
+                    "payload type {pt} is another section's too, where one transport has one meaning for it (RFC 9143 §9.1)"
+                ),
+            });
+        }
         let at = self.media.len();
         self.media.push(MediaSection {
             mid,
@@ -339,6 +349,13 @@ impl Reader<'_> {
             layers,
             allow_mixed: section.has("extmap-allow-mixed"),
         }))
+    }
+
+    /// A section before has that payload type.
+    fn uses(&self, pt: u8) -> bool {
+        let codecs = self.media.iter().flat_map(|m| &m.codecs);
+        let mut types = codecs.flat_map(|c| [Some(c.pt), c.rtx_pt, c.red_pt]);
+        types.any(|used| used == Some(pt))
     }
 
     /// Direction attributes are inherited, and `sendrecv` is the default

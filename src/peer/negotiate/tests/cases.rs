@@ -96,6 +96,45 @@ fn case_12_w_two_tracks_of_a_kind_are_422() {
     assert_eq!(status(publish(&sdp)), 422);
 }
 
+/// One RTP session has one meaning for a payload type (RFC 9143 §9.1): the packets of one of the
+/// tracks would be nobody's.
+#[test]
+fn a_payload_type_of_two_tracks_is_400() {
+    let tracks = |audio: &str, rtpmap: &str| {
+        made_offer(
+            "BUNDLE 0 1",
+            &[
+                made("audio", "0", "sendonly", audio, &[rtpmap]),
+                made(
+                    "video",
+                    "1",
+                    "sendonly",
+                    "96 97",
+                    &[
+                        "rtpmap:96 VP8/90000",
+                        "rtpmap:97 rtx/90000",
+                        "fmtp:97 apt=96",
+                    ],
+                ),
+            ],
+        )
+    };
+    assert_eq!(
+        status(publish(&tracks("111", "rtpmap:111 opus/48000/2"))),
+        201
+    );
+    for pt in ["96", "97"] {
+        let error = publish(&tracks(pt, &format!("rtpmap:{pt} opus/48000/2")));
+        let error = error.expect_err("two meanings");
+        assert_eq!(error.status(), 400);
+        let message = error.to_string();
+        assert!(message.contains(&format!("payload type {pt}")), "{message}");
+    }
+    // What is not forwarded at all is no matter.
+    let other = tracks("111 97", "rtpmap:111 opus/48000/2");
+    assert_eq!(status(publish(&other)), 201);
+}
+
 #[test]
 fn case_13_w_no_common_codec_is_422_and_never_port_0() {
     let sdp = made_offer(
