@@ -359,4 +359,77 @@ mod tests {
             assert!(!pair.ends[1].changed);
         }
     }
+
+    /// RFC 6347 §4.1.2.7: whoever writes another's address on a datagram ends nobody's session.
+    #[test]
+    fn nothing_forged_ends_a_session_that_is_up() {
+        let record = |kind: u8, epoch: u16, sequence: u64, body: &[u8]| {
+            let mut bytes = vec![kind, 0xfe, 0xfd];
+            bytes.extend(epoch.to_be_bytes());
+            bytes.extend(&sequence.to_be_bytes()[2..]);
+            bytes.extend((body.len() as u16).to_be_bytes());
+            bytes.extend(body);
+            bytes
+        };
+        for keys in STACKS {
+            let mut pair = Pair::new(keys, |_| {});
+            let now = pair.now;
+            pair.ends[0].start(now).unwrap();
+            // What was said in the handshake, to be said again.
+            let mut spoken = Vec::new();
+            let hello = pair.drain(0).unwrap();
+            for datagram in &hello {
+                pair.ends[1].receive(now, datagram).unwrap();
+            }
+            let flight = pair.drain(1).unwrap();
+            for datagram in &flight {
+                pair.ends[0].receive(now, datagram).unwrap();
+            }
+            spoken.extend(hello);
+            spoken.extend(flight);
+            pair.talk().unwrap();
+            assert!(pair.said.iter().all(|said| said.connected), "{keys:?}");
+            let mut forged = spoken;
+            for kind in 20..=26 {
+                for epoch in 0..4 {
+                    for sequence in [0, 1, 5, 1 << 40] {
+                        for body in [
+                            &[2, 40][..],
+                            &[1, 0],
+                            &[1],
+                            &[0; 64],
+                            &[1, 0, 0, 4, 0, 9, 0, 0, 0, 0, 0, 4, 1, 2, 3, 4],
+                            &[
+                                20, 0, 0, 12, 0, 3, 0, 0, 0, 0, 0, 12, 1, 2, 3, 4, 5, 6, 7, 8, 9,
+                                10, 11, 12,
+                            ],
+                            &[],
+                        ] {
+                            let one = record(kind, epoch, sequence, body);
+                            forged.push([&one[..], &one].concat());
+                            forged.push(one);
+                        }
+                    }
+                }
+            }
+            for (at, datagram) in forged.iter().enumerate() {
+                for end in 0..2 {
+                    let outcome = pair.ends[end].receive(now, datagram);
+                    assert!(
+                        outcome.is_ok(),
+                        "{keys:?} {end} {at} {outcome:?} {datagram:?}"
+                    );
+                    let answer = pair.drain(end);
+                    assert!(
+                        answer.is_ok(),
+                        "{keys:?} {end} {at} {answer:?} {datagram:?}"
+                    );
+                }
+            }
+            assert!(pair.said.iter().all(|said| !said.closed), "{keys:?}");
+            pair.ends[1].close().unwrap();
+            pair.talk().unwrap();
+            assert!(pair.said[0].closed, "{keys:?}: the peer itself still can");
+        }
+    }
 }

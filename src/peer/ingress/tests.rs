@@ -499,3 +499,27 @@ fn keyframes_are_asked_for_as_was_agreed_on() {
         assert_eq!(left[0].sources, [99]);
     }
 }
+
+#[test]
+fn what_finds_no_room_is_told_a_little_later() {
+    let mut sections = sections();
+    sections[0].ssrcs = vec![SignalledSsrc { ssrc: 1, rtx: None }];
+    let mut bench = Bench::new(&sections);
+    let full = SendArena::new(100, 16);
+    let roomy = std::mem::replace(&mut bench.arena, full);
+    let numbered = Sent {
+        transport: Some(5),
+        ..media(1, VP8, 100)
+    };
+    assert!(bench.sent(&numbered).is_some());
+    for _ in 0..3 {
+        assert!(bench.told().is_empty());
+        let again = bench.ingress.deadline().expect("it is tried again");
+        assert_eq!(again, bench.now + AGAIN, "not without end at once");
+        bench.now = again;
+    }
+    bench.arena = roomy;
+    let arrivals = of::<TransportLayerCc>(&bench.told());
+    assert_eq!(arrivals[0].base_sequence_number, 5);
+    assert!(bench.ingress.deadline().expect("a report") > bench.now + AGAIN);
+}
