@@ -160,11 +160,6 @@ impl<'a> StunView<'a> {
         self.kind == BINDING_REQUEST
     }
 
-    /// A success or error response to a Binding request.
-    pub fn is_binding_response(&self) -> bool {
-        matches!(self.kind, BINDING_SUCCESS | BINDING_ERROR)
-    }
-
     /// The 96-bit transaction id.
     pub fn transaction(&self) -> [u8; 12] {
         let mut id = [0; 12];
@@ -179,16 +174,6 @@ impl<'a> StunView<'a> {
         let username = self.username?;
         let colon = username.iter().position(|c| *c == b':')?;
         Some((username.get(..colon)?, username.get(colon + 1..)?))
-    }
-
-    /// The message carries a user name.
-    pub fn has_username(&self) -> bool {
-        self.username.is_some()
-    }
-
-    /// The message claims to be authentic.
-    pub fn has_integrity(&self) -> bool {
-        self.integrity_at.is_some()
     }
 
     /// The message carries a FINGERPRINT, and it is right.

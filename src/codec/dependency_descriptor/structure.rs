@@ -188,11 +188,6 @@ impl Structure {
         (target < self.targets()).then(|| self.layers.get(target).copied())?
     }
 
-    /// The decode target that holds everything up to these layers and no more.
-    pub fn target_for(&self, spatial: u8, temporal: u8) -> Option<usize> {
-        (0..self.targets()).find(|&t| self.target_layers(t) == Some((spatial, temporal)))
-    }
-
     /// A mask with every decode target.
     pub fn all_targets(&self) -> u32 {
         u32::MAX >> (MAX_DECODE_TARGETS - self.targets())
@@ -204,7 +199,8 @@ impl Structure {
     }
 
     /// The chain that tells a decode target's receiver of a loss; `None` without chains.
-    pub fn protecting_chain(&self, target: usize) -> Option<usize> {
+    #[cfg(test)]
+    pub(super) fn protecting_chain(&self, target: usize) -> Option<usize> {
         if self.chains == 0 || target >= self.targets() {
             return None;
         }

@@ -111,10 +111,9 @@ fn structure_of_l1t3() {
     assert_eq!(chain, [0, 4, 2, 1, 3]);
     for target in 0..3 {
         assert_eq!(s.target_layers(target), Some((0, target as u8)));
-        assert_eq!(s.target_for(0, target as u8), Some(target));
         assert_eq!(s.protecting_chain(target), Some(0));
     }
-    assert_eq!((s.target_layers(3), s.target_for(1, 0)), (None, None));
+    assert_eq!(s.target_layers(3), None);
     assert_eq!(s.all_targets(), 0b111);
     assert_eq!((s.resolution(0), s.resolution(1)), (Some((640, 360)), None));
 }

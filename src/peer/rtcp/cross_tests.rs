@@ -301,9 +301,6 @@ fn extended_reports() {
         assert_eq!(read.reports.len(), 1);
         let block: &(dyn Any + Send + Sync) = read.reports[0].as_any();
         assert_eq!(block.downcast_ref::<RrtrBlock>(), Some(&rrtr));
-        let read: ExtendedReport = they_read(|w| w.xr_dlrr(ssrc, &answers).unwrap());
-        let block: &(dyn Any + Send + Sync) = read.reports[0].as_any();
-        assert_eq!(block.downcast_ref::<DLRRReportBlock>(), Some(&dlrr));
 
         let both = ExtendedReport {
             sender_ssrc: ssrc,

@@ -5,8 +5,7 @@ use super::report::MAX_REPORT_BLOCKS;
 use super::twcc_write::{self, Arrival};
 use super::xr;
 use super::{
-    Dlrr, FirEntry, HEADER_LEN, NtpTime, ReportBlock, RtcpError, SenderInfo, feedback_type,
-    packet_type,
+    FirEntry, HEADER_LEN, NtpTime, ReportBlock, RtcpError, SenderInfo, feedback_type, packet_type,
 };
 
 /// The largest mantissa of a REMB bitrate.
@@ -185,28 +184,12 @@ impl<'a> RtcpWriter<'a> {
     }
 
     /// An extended report with our reference time, for peers that answer with
-    /// [`Dlrr`] (RFC 3611 §4.4).
+    /// [`Dlrr`](super::Dlrr) (RFC 3611 §4.4).
     pub fn xr_rrtr(&mut self, ssrc: u32, now: NtpTime) -> Result<(), RtcpError> {
         self.packet(packet_type::XR, 0, |body| {
             body.word(ssrc)?;
             body.word(u32::from(xr::RRTR) << 24 | 2)?;
             body.long(now)
-        })
-    }
-
-    /// An extended report that answers receivers' reference times (RFC 3611
-    /// §4.5). Nothing is written when there are none.
-    pub fn xr_dlrr(&mut self, ssrc: u32, answers: &[Dlrr]) -> Result<(), RtcpError> {
-        if answers.is_empty() {
-            return Ok(());
-        }
-        let words = u16::try_from(3 * answers.len()).map_err(|_| RtcpError::TooMuch)?;
-        self.packet(packet_type::XR, 0, |body| {
-            body.word(ssrc)?;
-            body.word(u32::from(xr::DLRR) << 24 | u32::from(words))?;
-            answers
-                .iter()
-                .try_for_each(|a| body.words(&[a.ssrc, a.lrr, a.dlrr]))
         })
     }
 

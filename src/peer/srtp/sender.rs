@@ -2,9 +2,7 @@
 
 use super::cipher::{Cipher, PacketId};
 use super::kdf::{SessionKeys, Use};
-use super::{
-    Keying, MasterKey, RTCP_CLEAR_LEN, RTP_HEADER_LEN, SRTCP_INDEX_LEN, SrtpError, be16, be32,
-};
+use super::{Keying, MasterKey, RTCP_CLEAR_LEN, RTP_HEADER_LEN, SrtpError, be16, be32};
 
 #[cfg(debug_assertions)]
 use super::nonce_guard::NonceGuard;
@@ -68,7 +66,7 @@ impl SrtpSender {
     ///
     /// # Errors
     /// [`SrtpError::TooShort`] when `buf` has no room for the tag
-    /// ([`SrtpSender::overhead_rtp`]) or the lengths contradict each other;
+    /// ([`MAX_RTP_OVERHEAD`](super::MAX_RTP_OVERHEAD) is enough) or the lengths contradict each other;
     /// nothing is written then.
     #[inline]
     pub fn protect_rtp(
@@ -123,7 +121,7 @@ impl SrtpSender {
     ///
     /// # Errors
     /// [`SrtpError::TooShort`] when `buf` has no room for them
-    /// ([`SrtpSender::overhead_rtcp`]) or `len` is less than an RTCP header with
+    /// ([`MAX_RTCP_OVERHEAD`](super::MAX_RTCP_OVERHEAD) is enough) or `len` is less than an RTCP header with
     /// SSRC; [`SrtpError::Exhausted`] after 2^31 packets.
     pub fn protect_rtcp(&mut self, buf: &mut [u8], len: usize) -> Result<usize, SrtpError> {
         if len < RTCP_CLEAR_LEN || len > buf.len() {
@@ -139,17 +137,5 @@ impl SrtpSender {
         let total = self.rtcp.seal_rtcp(buf, len, id)?;
         self.srtcp_index += 1;
         Ok(total)
-    }
-
-    /// Bytes that [`SrtpSender::protect_rtp`] adds: 16 with GCM, else 10.
-    #[inline]
-    pub fn overhead_rtp(&self) -> usize {
-        self.rtp.tag_len()
-    }
-
-    /// Bytes that [`SrtpSender::protect_rtcp`] adds: 20 with GCM, else 14.
-    #[inline]
-    pub fn overhead_rtcp(&self) -> usize {
-        self.rtcp.tag_len() + SRTCP_INDEX_LEN
     }
 }
