@@ -353,7 +353,7 @@ impl Core {
         }
         self.forget_room_if_unused(room);
         self.totals.closed.add(reason);
-        tracing::info!(
+        tracing::debug!(
             session = %session.log_id,
             reason = reason.as_str(),
             "session closed"
