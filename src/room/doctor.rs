@@ -351,7 +351,7 @@ const WITH_REPAIR: Remedy = Remedy {
 
 const STEADY_CLOCK: Remedy = Remedy {
     obs: "Settings → Audio: 48 kHz, as the devices in the system's settings; Settings → Video: a whole frame rate.",
-    ffmpeg: "-re before a file's -i, without -readrate; for devices -use_wallclock_as_timestamps 1.",
+    ffmpeg: "-re -readrate_catchup 1 before each file's -i, so that it does not hurry after its start; for devices -use_wallclock_as_timestamps 1.",
     gstreamer: "is-live=true and do-timestamp=true on sources; no sync=false behind files.",
     browser: "Choose another microphone or camera; a slow computer shows as a clock that runs off.",
 };

@@ -27,11 +27,11 @@ const LINES = {
   publish: () => location.origin + pathOf('publish', room(), participant()),
   watch: () => location.origin + pathOf('watch', room()),
   whep: () => location.origin + pathOf('whep', room()),
-  ffmpeg: ({ whip, bearer }) => `ffmpeg -re -i in.mp4 \\
+  ffmpeg: ({ whip, bearer }) => `ffmpeg -re -readrate_catchup 1 -i in.mp4 \\
   ${FFMPEG_ENCODE} \\
   -f whip ${bearer ? `-authorization ${quote(bearer)} ` : ''}${quote(whip)}`,
-  'ffmpeg-test': ({ whip, bearer }) => `ffmpeg -re -f lavfi -i testsrc2=size=1280x720:rate=30 \\
-  -f lavfi -i sine=frequency=440:sample_rate=48000 \\
+  'ffmpeg-test': ({ whip, bearer }) => `ffmpeg -re -readrate_catchup 1 -f lavfi -i testsrc2=size=1280x720:rate=30 \\
+  -re -readrate_catchup 1 -f lavfi -i sine=frequency=440:sample_rate=48000 \\
   ${FFMPEG_ENCODE} \\
   -f whip ${bearer ? `-authorization ${quote(bearer)} ` : ''}${quote(whip)}`,
   gst: ({ whip, bearer }) => `gst-launch-1.0 whipclientsink name=whip \\
@@ -200,7 +200,9 @@ const poll = pollRooms(2000, (rooms) => {
   setText(byId('rooms-state'), problem.needsToken ? 'Not shown' : 'Not reachable');
   if (byId('rooms-note').dataset.title === problem.message && byId('rooms-note').firstChild) return;
   byId('rooms-note').dataset.title = problem.message;
-  byId('rooms-note').replaceChildren(problemNote(problem, {
+  // A token for one room shows no list, and is no mistake.
+  const enough = problem.status === 403 && problem.detail.includes('roomList');
+  byId('rooms-note').replaceChildren(enough ? el('p', { class: 'hint' }, 'The list needs a token with roomList; publishing and watching don’t.') : problemNote(problem, {
     onToken: () => {
       tokenField.value = token();
       refresh();
