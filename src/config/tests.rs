@@ -404,6 +404,19 @@ fn limits_of_zero_are_no_limits() {
 }
 
 #[test]
+fn the_secrets_of_the_documentation_open_no_server() {
+    let readme = include_str!("../../README.md");
+    let example = readme.split("```toml\n").nth(1).expect("an example");
+    let example = example.split("```").next().expect("its end");
+    let message = refused(example);
+    assert!(message.contains("too short"), "{message}");
+    let example = example.replace("<openssl rand -base64 32>", LONG_SECRET);
+    let message = refused(&example);
+    assert!(message.contains("auth.stream_keys: entry 1"), "{message}");
+    assert!(load(&example.replace("<openssl rand -hex 12>", LONG_SECRET)).is_ok());
+}
+
+#[test]
 fn log_levels_are_words_or_directives() {
     for level in [
         "off",
