@@ -194,7 +194,7 @@ impl Control {
     }
 
     /// Restarts ICE. On failure the session goes on as it was. One at a time: the caller holds
-    /// [`Session::restarting`] since it found that a restart is meant.
+    /// `Session::restarting` since it found that a restart is meant.
     ///
     /// Returns the server's new credentials and the new entity tag.
     pub async fn restart_ice(
