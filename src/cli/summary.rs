@@ -8,7 +8,9 @@ use crate::config::Config;
 pub fn summary(config: &Config) -> String {
     let mut text = String::new();
     let workers = config.worker_count();
-    let access = if config.open_access() {
+    let access = if config.is_open_to_this_machine() {
+        "open to this machine".to_owned()
+    } else if config.open_access() {
         "open to everybody who reaches it".to_owned()
     } else {
         format!(

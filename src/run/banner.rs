@@ -76,7 +76,9 @@ impl Served {
         } else {
             format!("what `weir token --room {room} --identity obs --publish` prints")
         };
-        let access = if config.open_access() {
+        let access = if config.is_open_to_this_machine() {
+            "open to this machine"
+        } else if config.open_access() {
             "open to everybody who reaches it"
         } else {
             "by token or stream key"
@@ -176,6 +178,7 @@ mod tests {
             "http://127.0.0.1:8080/watch/live",
             "Server:       http://127.0.0.1:8080/whip/live",
             "Bearer Token: leave it empty",
+            "Access   open to this machine",
             "7882, announced as 127.0.0.1",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
@@ -187,6 +190,7 @@ mod tests {
         let open = config("[http]\nlisten = \"0.0.0.0:8080\"\n[auth]\nmode = \"open\"");
         let text = served("0.0.0.0:8080", &[7882]).banner(&open);
         assert!(text.contains("http://192.0.2.5:8080/watch/live"), "{text}");
+        assert!(text.contains("open to everybody who reaches it"), "{text}");
 
         let keyed = config(
             "[http]\nlisten = \"0.0.0.0:8080\"\npublic_url = \"https://media.example.org\"\n\
