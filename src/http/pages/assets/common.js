@@ -154,7 +154,8 @@ export function pollRooms(period, use, fail) {
       const body = await api('/api/rooms');
       use(Array.isArray(body?.rooms) ? body.rooms : []);
     } catch (problem) {
-      next = Math.max(period, problem.retryAfter ?? 0, problem.needsToken ? 5000 : 0);
+      // What a token does not allow now it will not allow soon.
+      next = Math.max(period, problem.retryAfter ?? 0, { 401: 5000, 403: 60000 }[problem.status] ?? 0);
       fail(problem);
     }
     busy = false;
