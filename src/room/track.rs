@@ -1,5 +1,5 @@
 //! A participant's audio or video as one worker knows it: where it comes
-//! from, its encodings, and who gets it. [`ingest`] takes its packets in.
+//! from, its encodings, and who gets it. `ingest` takes its packets in.
 
 mod ingest;
 
