@@ -49,6 +49,17 @@ async fn a_stream_key_publishes_in_its_room_only() {
 }
 
 #[tokio::test]
+async fn the_list_of_rooms_names_the_grant_that_it_needs() {
+    let server = server(with_tokens);
+    let fields = [("authorization", "Bearer obs-key")];
+    let refused = server.call("GET", "/api/rooms", &fields, "").await;
+    assert_eq!(refused.status, 403);
+    // The start page tells by this name that the token is no mistake.
+    let detail = refused.json()["detail"].to_string();
+    assert!(detail.contains("roomList"), "{detail}");
+}
+
+#[tokio::test]
 async fn turn_credentials_are_not_for_strangers() {
     let server = server(with_tokens);
     let stranger = server.call("OPTIONS", "/whip/r", &[], "").await;
