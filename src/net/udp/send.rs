@@ -275,24 +275,22 @@ fn push_source(control: &mut Control, local: SocketAddr, v6: bool) {
     if local.ip().is_unspecified() {
         return;
     }
-    match (local, v6) {
-        (SocketAddr::V4(local), false) => {
+    match local {
+        // An IPv6 socket takes the IPv4 form as well, with IPv4-mapped addresses. Alone in a message it is so short (32 of 36
+        // bytes) that the kernel reads it to its stack instead of allocated memory.
+        SocketAddr::V4(local) => {
             // struct in_pktinfo: interface (any), source, (not used).
             let mut info = [0; 12];
             info[4..8].copy_from_slice(&local.ip().octets());
             control.push(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
         }
-        (local, true) => {
+        SocketAddr::V6(local) if v6 => {
             // struct in6_pktinfo: source, interface (any).
-            let (ip, scope) = match local {
-                SocketAddr::V4(v4) => (v4.ip().to_ipv6_mapped(), 0),
-                SocketAddr::V6(v6) => (*v6.ip(), v6.scope_id()),
-            };
             let mut info = [0; 20];
-            info[..16].copy_from_slice(&ip.octets());
-            info[16..].copy_from_slice(&scope.to_ne_bytes());
+            info[..16].copy_from_slice(&local.ip().octets());
+            info[16..].copy_from_slice(&local.scope_id().to_ne_bytes());
             control.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
         }
-        (SocketAddr::V6(_), false) => {}
+        SocketAddr::V6(_) => {}
     }
 }
