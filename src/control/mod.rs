@@ -204,7 +204,7 @@ impl Control {
     ) -> Result<(IceCredentials, EntityTag), ControlError> {
         let key = open_key(session)?;
         let tag = EntityTag::random()?;
-        let (tell, told) = oneshot::channel();
+        let (tell, mut told) = oneshot::channel();
         let waiting = Waiting::Restart {
             session: session.clone(),
             remote: remote.clone(),
@@ -225,7 +225,7 @@ impl Control {
             self.0.pending.take(request);
             return Err(full);
         }
-        match self.0.reply(request, told).await? {
+        match self.0.reply(request, &mut told).await? {
             Ok(local) => Ok((local, tag)),
             Err(refusal) => Err(refusal.into()),
         }
@@ -312,7 +312,7 @@ impl Control {
         key: SessionKey,
         command: impl FnOnce(RequestId) -> Command,
     ) -> Result<(), ControlError> {
-        let (tell, told) = oneshot::channel();
+        let (tell, mut told) = oneshot::channel();
         let request = self
             .0
             .pending
@@ -322,7 +322,7 @@ impl Control {
             self.0.pending.take(request);
             return Err(full);
         }
-        Ok(self.0.reply(request, told).await??)
+        Ok(self.0.reply(request, &mut told).await??)
     }
 
     fn send(&self, worker: WorkerId, command: Command) -> Result<(), ControlError> {
@@ -349,10 +349,10 @@ impl Inner {
     async fn reply<T>(
         &self,
         request: RequestId,
-        mut told: oneshot::Receiver<T>,
+        told: &mut oneshot::Receiver<T>,
     ) -> Result<T, ControlError> {
         let late = ControlError::Overloaded("a worker did not answer in time");
-        match tokio::time::timeout(self.settings.reply_timeout, &mut told).await {
+        match tokio::time::timeout(self.settings.reply_timeout, &mut *told).await {
             Ok(told) => told.map_err(|_| late),
             // Who takes the entry out decides: if it is gone, the reply is being delivered.
             Err(_) if self.pending.take(request).is_some() => Err(late),

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::error::ControlError;
 use super::id::{EntityTag, SessionId};
 use super::limits::SessionGuard;
-use super::messages::{Command, OpenSession};
+use super::messages::{CloseReason, Command, OpenSession, Refusal};
 use super::pending::Waiting;
 use super::placement::{Load, place};
 use super::rooms::{Joined, Seat, Want};
@@ -60,24 +60,39 @@ pub struct Opened {
     pub context: Arc<AnswerContext>,
 }
 
-/// Undoes a reservation when the request fails or its client goes away.
+type Reply = Result<LocalTransport, Refusal>;
+
+/// Undoes a reservation, or what became of it, when the request fails or its client goes away.
 struct Reservation<'a> {
-    inner: &'a Inner,
+    control: &'a Control,
     worker: usize,
     request: Option<RequestId>,
+    /// What the request is about, and where its reply comes.
+    waiting: Option<(Arc<Session>, oneshot::Receiver<Reply>)>,
+    /// Taken out when the place is settled.
     seat: Option<Seat>,
 }
 
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
-        let undo = match self.request {
-            // Whoever takes the request out settles it: a reply that did has
-            // registered the session or given the place back.
-            Some(request) => self.inner.pending.take(request).is_some(),
-            None => self.seat.is_some(),
+        let Some(seat) = self.seat.take() else {
+            return;
         };
-        if undo && let Some(seat) = self.seat.take() {
-            self.inner.give_back(self.worker, &seat);
+        let inner = &self.control.0;
+        // Whoever takes the request out settles it: a reply that did has
+        // registered the session or given the place back.
+        if self
+            .request
+            .is_none_or(|request| inner.pending.take(request).is_some())
+        {
+            inner.give_back(self.worker, &seat);
+        } else if let Some((session, mut told)) = self.waiting.take() {
+            // A reply that comes from now on finds nobody, and the pump ends its session;
+            // one that has come is heard of by nobody else.
+            told.close();
+            if let Ok(Ok(_)) = told.try_recv() {
+                self.control.close(&session, CloseReason::Deleted);
+            }
         }
     }
 }
@@ -153,9 +168,10 @@ impl Control {
             })?;
         let worker = inner.place(&joined);
         let mut reservation = Reservation {
-            inner,
+            control: self,
             worker,
             request: None,
+            waiting: None,
             seat: Some(joined.seat.clone()),
         };
         if let Some(publisher) = &joined.publisher {
@@ -187,6 +203,7 @@ impl Control {
             log_id: session.log_id().clone(),
         }));
         self.send(link.id, command)?;
+        let (_, told) = reservation.waiting.insert((session.clone(), told));
         let local = match inner.reply(number, told).await {
             Ok(Ok(local)) => local,
             Ok(Err(refusal)) => {

@@ -128,8 +128,8 @@ impl Control {
             .collect();
         let mut workers = Vec::with_capacity(asked.len());
         for (id, asked) in asked {
-            if let Some((request, told)) = asked
-                && let Ok(snapshot) = self.0.reply(request, told).await
+            if let Some((request, mut told)) = asked
+                && let Ok(snapshot) = self.0.reply(request, &mut told).await
             {
                 workers.push((id, Arc::from(snapshot)));
             }

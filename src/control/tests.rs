@@ -376,3 +376,18 @@ async fn a_viewer_of_the_room_watches_the_room() {
         SessionRole::Viewer(ViewTarget::Participant(participant))
     );
 }
+
+#[tokio::test]
+async fn whoever_goes_before_the_answer_leaves_no_session_behind() {
+    let (control, worker) = control();
+    let mut opening = Box::pin(control.open(publish("r", "a", &[VP8])));
+    assert!(futures_util::poll!(&mut opening).is_pending());
+    // The worker has answered and the pump has told, and nobody has listened yet.
+    until(|| control.session_count() == 1).await;
+    drop(opening);
+    until(|| control.session_count() == 0).await;
+    assert_eq!(worker.open_sessions(), 0);
+    assert!(control.overview().await.rooms.is_empty());
+    // Its place is free once.
+    assert_eq!(control.0.admitted.load(Ordering::Acquire), 0);
+}
