@@ -24,6 +24,13 @@ type RtcpWindow = ReplayWindow<3>;
 /// first wrap a sequence number can't belong to an earlier cycle.
 const CYCLE: u64 = 1 << 16;
 
+/// A stream that is heard for the first time below this may have begun in the cycle before, and
+/// its first packets were lost. (Senders should begin low, so that this does not happen: not all do.)
+const BEGUN: u16 = 1 << 14;
+
+/// The longest packet of a stream that is heard for the first time, in its second cycle.
+const LONGEST: usize = 2048;
+
 /// An RTP packet that was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenedRtp {
@@ -101,7 +108,8 @@ impl SrtpReceiver {
     }
 
     /// Opens the SRTP packet `buf` in place. The roll-over counter of each
-    /// source starts at 0 and is followed as RFC 3711 §3.3.1 tells.
+    /// source starts at 0 and is followed as RFC 3711 §3.3.1 tells; it is 1 where it has gone on
+    /// by then before anything was heard.
     ///
     /// # Errors
     /// Any [`SrtpError`]; the content of `buf` is then undefined, the receiver
@@ -111,23 +119,50 @@ impl SrtpReceiver {
         let (Some(seq), Some(ssrc)) = (be16(buf, 2), be32(buf, 8)) else {
             return Err(SrtpError::TooShort);
         };
-        let index = match self.rtp_sources.get(ssrc) {
+        let (index, len) = match self.rtp_sources.get(ssrc) {
             Some(window) => {
                 let index = estimate(window.highest(), seq)?;
                 window.check(index)?;
-                index
+                let id = PacketId { ssrc, index };
+                (index, self.rtp.open_rtp(buf, header_len, id)?)
             }
-            None => u64::from(seq),
+            None => self.open_first(buf, header_len, ssrc, seq)?,
         };
-        let len = self
-            .rtp
-            .open_rtp(buf, header_len, PacketId { ssrc, index })?;
         self.rtp_sources.heard(ssrc).accept(index);
         Ok(OpenedRtp {
             len,
             header_len,
             index,
         })
+    }
+
+    /// Opens the packet that may be the first of its source; its index and length.
+    #[cold]
+    fn open_first(
+        &self,
+        buf: &mut [u8],
+        header_len: usize,
+        ssrc: u32,
+        seq: u16,
+    ) -> Result<(u64, usize), SrtpError> {
+        let first = u64::from(seq);
+        let open = |buf: &mut [u8], index| {
+            let opened = self.rtp.open_rtp(buf, header_len, PacketId { ssrc, index });
+            opened.map(|len| (index, len))
+        };
+        // What can't be opened is not left as it was.
+        let mut kept = [0; LONGEST];
+        let Some(kept) = kept.get_mut(..buf.len()).filter(|_| seq < BEGUN) else {
+            return open(buf, first);
+        };
+        kept.copy_from_slice(buf);
+        match open(buf, first) {
+            Err(SrtpError::Authentication) => {
+                buf.copy_from_slice(kept);
+                open(buf, first + CYCLE)
+            }
+            opened => opened,
+        }
     }
 }
 

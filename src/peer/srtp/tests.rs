@@ -282,6 +282,41 @@ fn damage_is_noticed() {
     }
 }
 
+/// Its first packets were lost, or came before there were keys: the first that is seen may be of
+/// the second cycle.
+#[test]
+fn a_stream_may_have_rolled_over_before_it_is_heard() {
+    for profile in PROFILES {
+        for (seq, roc) in [(3, 1), (3, 0), (16_000, 1), (65_530, 0)] {
+            let (mut sender, mut receiver) = ends(profile, 12);
+            let mut rng = StdRng::seed_from_u64(2);
+            let (plain, header_len) = rtp_packet(&mut rng, 9, seq);
+            let sealed = seal(&mut sender, &plain, header_len, roc);
+            for at in [0, header_len, sealed.len() - 1] {
+                let mut bad = sealed.clone();
+                bad[at] ^= 1;
+                assert!(receiver.unprotect_rtp(&mut bad).is_err());
+            }
+            let mut first = sealed.clone();
+            let opened = receiver.unprotect_rtp(&mut first).unwrap();
+            assert_eq!(first[..opened.len], plain);
+            assert_eq!(opened.index, u64::from(roc) << 16 | u64::from(seq));
+            let again = receiver.unprotect_rtp(&mut sealed.clone());
+            assert_eq!(again.unwrap_err(), SrtpError::Replayed);
+            let (plain, header_len) = rtp_packet(&mut rng, 9, seq + 1);
+            let mut next = seal(&mut sender, &plain, header_len, roc);
+            let opened = receiver.unprotect_rtp(&mut next).unwrap();
+            assert_eq!(next[..opened.len], plain);
+        }
+        // Far into a cycle it is the first: nobody loses so much before he is heard.
+        let (mut sender, mut receiver) = ends(profile, 13);
+        let (plain, header_len) = rtp_packet(&mut StdRng::seed_from_u64(3), 9, 40_000);
+        let mut late = seal(&mut sender, &plain, header_len, 1);
+        let refused = receiver.unprotect_rtp(&mut late);
+        assert_eq!(refused.unwrap_err(), SrtpError::Authentication);
+    }
+}
+
 #[test]
 fn garbage_is_refused() {
     let mut rng = StdRng::seed_from_u64(8);
