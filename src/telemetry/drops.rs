@@ -20,7 +20,7 @@ pub enum DropReason {
     StunUnknownUfrag,
     /// The STUN message integrity is missing or wrong (RFC 8489 §9.1.3).
     StunBadIntegrity,
-    /// A connectivity check comes from the address of another session, which is still heard.
+    /// A connectivity check comes from the address that another session uses, which is still heard.
     AddressTaken,
     /// More plain STUN requests than are answered.
     StunRateLimited,

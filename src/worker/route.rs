@@ -26,7 +26,7 @@ use crate::telemetry::DropReason;
 /// STUN 487 Role Conflict (RFC 8445 §7.3.1.1).
 const ROLE_CONFLICT: u16 = 487;
 
-/// An address is its session's until this long after that was heard last: longer than peers take
+/// The address that a session uses is its own until this long after it was heard last: longer than peers take
 /// from one check to the next (RFC 7675 §5.1: 6 s at most).
 const HELD: Duration = Duration::from_secs(7);
 
@@ -147,13 +147,17 @@ impl Core {
         }
     }
 
-    /// The address is that of another session, which was heard of late. Whoever writes it on a
+    /// Another session is reached at the address, and was heard of late. Whoever writes it on a
     /// check for a session of his own would cut that one off, and have what is his sent there.
     fn is_held(&self, now: Instant, path: Path, slot: u32) -> bool {
         let holder = self.addresses.get(path.proto, path.remote);
         let holder = holder.filter(|holder| *holder != slot);
-        let heard = holder.and_then(|holder| Some(self.sessions.get(holder)?.heard));
-        heard.is_some_and(|heard| now.saturating_duration_since(heard) < HELD)
+        let Some(holder) = holder.and_then(|holder| self.sessions.get(holder)) else {
+            return false;
+        };
+        let used = holder.transport.ice.path();
+        used.is_some_and(|used| (used.proto, used.remote) == (path.proto, path.remote))
+            && now.saturating_duration_since(holder.heard) < HELD
     }
 
     fn refuse(&mut self, path: Path, request: &StunView<'_>, code: u16, slot: Option<u32>) {
