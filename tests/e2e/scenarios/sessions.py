@@ -168,6 +168,22 @@ for name in ("publisher", "viewer"):
     add_ice_restart(name)
 
 
+@scenario("an ICE restart whose reply is lost")
+async def lost_restart(env: Env) -> None:
+    await publish(env, "chromium", codec=CODECS["VP8"])
+    w = await watch(env, "chromium")
+    await w.until("e2e.report('w').then((r) => r.frames.length > 10)")
+    await w.call("restartIce", "w", True)
+    # Longer than a browser goes on without answers to its checks.
+    await asyncio.sleep(20)
+    await w.call("clear", "w")
+    row = env.row()
+    report = await see(env, w, row, seconds=3)
+    if report["state"] != "connected":
+        row.faults.append(f"the viewer is {report['state']}")
+    env.check(row)
+
+
 def add_tcp(side: str) -> None:
     """Registers a client whose UDP is blocked."""
 

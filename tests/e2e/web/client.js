@@ -338,8 +338,9 @@ function clear(id) {
   Object.assign(clients.get(id), { frames: [], unreadable: 0, sizes: {} });
 }
 
-/** ICE restart as RFC 9725 section 4.3.3 wants it: PATCH with new credentials, answered by new credentials. */
-async function restartIce(id) {
+/** ICE restart as RFC 9725 section 4.3.3 wants it: PATCH with new credentials, answered by new credentials. If the reply is `lost`,
+ *  the client goes on as before. */
+async function restartIce(id, lost) {
   const c = clients.get(id);
   c.pc.restartIce();
   await c.pc.setLocalDescription(await c.pc.createOffer({ iceRestart: true }));
@@ -357,6 +358,7 @@ async function restartIce(id) {
   });
   const body = await response.text();
   if (response.status !== 200) throw new Error(`PATCH: ${response.status} ${body}`);
+  if (lost) return await c.pc.setLocalDescription({ type: "rollback" });
   const answer = c.answer
     .replace(/^a=ice-ufrag:.*$/gm, `a=ice-ufrag:${line("ice-ufrag", body)}`)
     .replace(/^a=ice-pwd:.*$/gm, `a=ice-pwd:${line("ice-pwd", body)}`);
