@@ -15,6 +15,7 @@ use super::bind_error::BindError;
 use super::lanes::{self, Lanes};
 use super::pairs::Pairs;
 use super::path::{Path, Proto};
+use super::source::SoleAddress;
 use super::sys::{self, BATCH, Control, RawAddress};
 
 pub use send::SendReport;
@@ -59,6 +60,7 @@ pub struct UdpPort {
     /// Runs that were refused before.
     refusals: u32,
     pairs: Pairs,
+    sole: SoleAddress,
     names: Box<[RawAddress]>,
     controls: Box<[Control]>,
 }
@@ -91,9 +93,16 @@ impl UdpPort {
             gso_works: false,
             refusals: 0,
             pairs: Pairs::default(),
+            sole: SoleAddress::default(),
             names: vec![RawAddress::default(); BATCH].into_boxed_slice(),
             controls: vec![Control::default(); BATCH].into_boxed_slice(),
         })
+    }
+
+    /// Leaves the source address to the kernel where it can only choose the right one, as `sole`
+    /// tells from now on.
+    pub fn follow(&mut self, sole: SoleAddress) {
+        self.sole = sole;
     }
 
     /// The address it is bound to, with the real port.

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::banner::Served;
 use super::error::RunError;
@@ -16,6 +16,7 @@ use super::sockets::{self, Bound};
 use crate::config::{Announced, Config};
 use crate::control::{Control, ControlSettings, SnapshotSet, WorkerLink, announce};
 use crate::http::{App, HttpServer, MetricsText};
+use crate::net::SoleAddress;
 use crate::peer::crypto::Crypto;
 use crate::peer::negotiate::AnswerContext;
 use crate::telemetry::Metrics;
@@ -26,6 +27,10 @@ use crate::worker::{self, Core, CoreConfig, Seat, WorkerHandle};
 /// Events of all workers that wait for the control plane, which only ever does
 /// a little work for each. What does not fit waits at its worker.
 const EVENT_QUEUE: usize = 8192;
+
+/// How often the machine's addresses are looked at: as long may packets leave from a wrong one
+/// when a second one appears. A look takes some 0.1 ms.
+const ADDRESSES_AGE: Duration = Duration::from_secs(5);
 
 /// How often request times are folded into their buckets.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
@@ -53,7 +58,8 @@ impl Server {
         let stop_http = CancellationToken::new();
         let grace = config.shutdown_timeout.mul_f64((1.0 - GOODBYE_SHARE) / 2.0);
 
-        let bound = sockets::bind(&config)?;
+        let sole = SoleAddress::default();
+        let bound = sockets::bind(&config, &sole)?;
         let addresses = announce::addresses(&config).await?;
         let udp = bound.iter().map(|worker| worker.port).collect();
         let (events, event_queue) = mpsc::channel(EVENT_QUEUE);
@@ -79,6 +85,11 @@ impl Server {
             stop.run_until_cancelled_owned(upkeep.keep_up(METRICS_UPKEEP))
                 .await
         });
+        tokio::spawn(
+            stop_http
+                .clone()
+                .run_until_cancelled_owned(look_at_addresses(sole)),
+        );
         metrics.set_ready(true);
         Ok(Self {
             served: Served {
@@ -125,6 +136,18 @@ impl Server {
             warn!("a worker did not end in time");
         }
         info!("stopped");
+    }
+}
+
+/// Keeps `sole` true. It blocks a little, as long as the kernel lists its interfaces.
+async fn look_at_addresses(sole: SoleAddress) {
+    loop {
+        let looked = sole.clone();
+        let found = tokio::task::spawn_blocking(move || looked.look()).await;
+        if let Ok(Err(error)) = found {
+            debug!(%error, "the machine's addresses can't be listed");
+        }
+        tokio::time::sleep(ADDRESSES_AGE).await;
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::config::Config;
 use crate::net::tcp::{TcpLimits, TcpPort};
-use crate::net::{BindError, UdpOptions, UdpPort};
+use crate::net::{BindError, SoleAddress, UdpOptions, UdpPort};
 use crate::worker::Sockets;
 
 /// With free ports, the number that UDP got may be taken in TCP or for another
@@ -19,8 +19,16 @@ pub(super) struct Bound {
     pub(super) port: u16,
 }
 
-/// Binds every worker's sockets: worker `n` has `udp.port + n`, or any free port.
-pub(super) fn bind(config: &Config) -> Result<Vec<Bound>, BindError> {
+/// Binds every worker's sockets: worker `n` has `udp.port + n`, or any free port. All of them
+/// follow `sole`.
+pub(super) fn bind(config: &Config, sole: &SoleAddress) -> Result<Vec<Bound>, BindError> {
+    let mut all = bind_all(config)?;
+    let ports = all.iter_mut().flat_map(|bound| &mut bound.sockets.udp);
+    ports.for_each(|port| port.follow(sole.clone()));
+    Ok(all)
+}
+
+fn bind_all(config: &Config) -> Result<Vec<Bound>, BindError> {
     (0..config.worker_count())
         .map(|worker| match config.udp.port {
             0 => bind_free(config),
@@ -102,7 +110,7 @@ mod tests {
 
     #[test]
     fn free_ports_are_the_same_for_udp_and_tcp_and_differ_by_worker() {
-        let bound = bind(&config(2, 0, &["127.0.0.1"])).expect("bound");
+        let bound = bind_all(&config(2, 0, &["127.0.0.1"])).expect("bound");
         assert_eq!(bound.len(), 2);
         assert_ne!(bound[0].port, bound[1].port);
         for worker in &bound {
@@ -113,16 +121,16 @@ mod tests {
 
     #[test]
     fn a_wildcard_takes_both_families() {
-        let bound = bind(&config(1, 0, &[])).expect("bound");
+        let bound = bind_all(&config(1, 0, &[])).expect("bound");
         assert_eq!(bound[0].sockets.udp.len(), 1);
         assert!(bound[0].sockets.udp[0].local().ip().is_unspecified());
     }
 
     #[test]
     fn a_busy_port_is_named() {
-        let first = bind(&config(1, 0, &["127.0.0.1"])).expect("bound");
+        let first = bind_all(&config(1, 0, &["127.0.0.1"])).expect("bound");
         let port = first[0].port;
-        let Err(error) = bind(&config(1, port, &["127.0.0.1"])) else {
+        let Err(error) = bind_all(&config(1, port, &["127.0.0.1"])) else {
             panic!("the port was bound twice");
         };
         let text = super::super::RunError::from(error).to_string();

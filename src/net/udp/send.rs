@@ -11,6 +11,7 @@ use socket2::Socket;
 use super::UdpPort;
 use crate::net::arena::SendArena;
 use crate::net::path::{Path, Proto};
+use crate::net::source;
 use crate::net::sys::{self, BATCH, Control};
 
 /// How long one call of [`UdpPort::send`] may wait in all for a full kernel buffer: short
@@ -205,6 +206,7 @@ impl Sending<'_> {
     fn call(&mut self, messages: &[Message<'_>]) -> io::Result<usize> {
         let port = &mut *self.port;
         let wildcard = port.bound.ip().is_unspecified();
+        let sole = port.sole.get();
         let mut count = 0;
         for ((message, name), control) in
             messages.iter().zip(&mut port.names).zip(&mut port.controls)
@@ -223,8 +225,9 @@ impl Sending<'_> {
                     &(message.segment as u16).to_ne_bytes(),
                 );
             }
-            if wildcard {
-                push_source(control, message.path.local, port.v6);
+            let Path { local, remote, .. } = message.path;
+            if wildcard && !source::is_chosen(sole, local.ip(), remote.ip()) {
+                push_source(control, local, port.v6);
             }
             count += 1;
         }

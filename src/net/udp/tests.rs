@@ -40,6 +40,9 @@ fn read(port: &mut UdpPort, wanted: usize) -> Vec<Seen> {
 /// Runs of several shapes arrive whole, in order and with both addresses right.
 fn exchange(from: &str, to: &str, from_ip: &str, to_ip: &str, gso: bool) {
     let mut from = port(from);
+    let sole = SoleAddress::default();
+    sole.look().expect("addresses");
+    from.follow(sole);
     if !gso {
         from.disable_gso();
     }
@@ -90,6 +93,20 @@ fn wildcard_sockets_know_and_choose_the_local_address() {
     exchange("[::]:0", "0.0.0.0:0", "127.0.0.3", "127.0.0.9", true);
     exchange("0.0.0.0:0", "[::]:0", "127.0.0.3", "127.0.0.9", true);
     exchange("[::]:0", "[::]:0", "::1", "::1", true);
+}
+
+#[test]
+fn what_the_kernel_chooses_by_itself_is_the_address_that_was_wanted() {
+    exchange("0.0.0.0:0", "0.0.0.0:0", "127.0.0.1", "127.0.0.9", true);
+    exchange("[::]:0", "[::]:0", "127.0.0.1", "127.0.0.1", true);
+    // Such as this machine has.
+    let sole = SoleAddress::default();
+    sole.look().expect("addresses");
+    if let Some(ip) = sole.get() {
+        let ip = ip.to_string();
+        exchange("[::]:0", "[::]:0", &ip, &ip, true);
+        exchange("[::]:0", "[::]:0", "127.0.0.1", &ip, true);
+    }
 }
 
 #[test]
