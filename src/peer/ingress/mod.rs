@@ -49,6 +49,9 @@ const RATED_STREAMS: usize = 16;
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 const FIRST_REPORT: Duration = Duration::from_millis(200);
 
+/// A publisher's clock that has moved against ours by more than this was set.
+const CLOCK_SET: i128 = 3_600_000_000;
+
 /// What there was no room for is tried again after this.
 const AGAIN: Duration = Duration::from_millis(5);
 
@@ -95,8 +98,8 @@ pub struct Asked {
 pub struct Ingress {
     streams: Streams,
     ids: ExtensionIds,
-    /// This server's clock minus the publisher's in microseconds, from its
-    /// first report.
+    /// This server's clock minus the publisher's in microseconds, from the first report since
+    /// that was set.
     clock_offset: Option<i128>,
     /// Numbers of the request in hand.
     missing: Vec<u16>,
@@ -246,7 +249,7 @@ impl Ingress {
 
     /// A sender report: which track's encoding it is about, and its clock on
     /// this server's time; `wall` is now. All reports of a publisher are moved by the same
-    /// offset, so its tracks stay in sync.
+    /// offset, so its tracks stay in sync; it is another one from where the publisher sets its clock.
     pub fn sender_report(
         &mut self,
         now: Instant,
@@ -262,7 +265,11 @@ impl Ingress {
         let NtpTime(theirs) = report.info.ntp;
         let theirs = (i128::from(theirs) * 1_000_000) >> 32;
         let ours = wall.as_micros() as i128;
-        let offset = *self.clock_offset.get_or_insert(ours - theirs);
+        let offset = self.clock_offset.get_or_insert(ours - theirs);
+        if (theirs + *offset - ours).abs() > CLOCK_SET {
+            *offset = ours - theirs;
+        }
+        let offset = *offset;
         let wall = u64::try_from(theirs + offset).ok()?;
         let clock = SenderClock {
             wall: Duration::from_micros(wall),

@@ -1,5 +1,7 @@
 //! Packets as publishers send them, and what they are told, read by another implementation.
 
+mod told;
+
 use std::net::{Ipv4Addr, SocketAddr};
 
 use rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
@@ -15,6 +17,7 @@ use crate::codec::Codec;
 use crate::control::testing::negotiated;
 use crate::net::path::Proto;
 use crate::peer::negotiate::{Direction, HeaderExtension, SignalledSsrc};
+use crate::peer::rtcp::{RtcpWriter, SenderInfo, packets};
 use crate::peer::srtp::{Keying, SrtpProfile, SrtpReceiver};
 
 mod redundancy;
@@ -414,112 +417,4 @@ fn an_ssrc_that_changes_takes_its_place_if_it_is_named_or_the_former_is_silent()
     bench.wait(600);
     let next = media(71, OPUS, 2);
     assert_eq!(bench.sent(&next).unwrap().0, AUDIO_TRACK);
-}
-
-#[test]
-fn the_publisher_is_told_what_is_missing_what_arrived_and_how_it_went() {
-    let mut sections = sections();
-    sections[0].ssrcs = vec![SignalledSsrc {
-        ssrc: 1,
-        rtx: Some(2),
-    }];
-    let mut bench = Bench::new(&sections);
-    for seq in [10, 11, 13u16] {
-        let mut packet = media(1, VP8, u64::from(seq));
-        packet.transport = Some(seq);
-        bench.sent(&packet).unwrap();
-    }
-    // What arrived, at once the first time.
-    let arrivals = of::<TransportLayerCc>(&bench.told());
-    assert_eq!(arrivals.len(), 1);
-    assert_eq!(arrivals[0].base_sequence_number, 10);
-    assert_eq!(arrivals[0].packet_status_count, 4);
-    assert_eq!(arrivals[0].recv_deltas.len(), 3);
-    bench.wait(8);
-    let told = bench.told();
-    let missing = of::<TransportLayerNack>(&told);
-    assert_eq!((told.len(), missing.len()), (1, 1));
-    assert_eq!((missing[0].sender_ssrc, missing[0].media_ssrc), (99, 1));
-    assert_eq!(missing[0].nacks[0].packet_list(), [12]);
-    let lost = repair(2, 1, &media(1, VP8, 12));
-    bench.sent(&lost).unwrap();
-    bench.wait(192);
-    let told = bench.told();
-    let report = of::<ReceiverReport>(&told);
-    assert_eq!(report.len(), 1);
-    assert_eq!(report[0].ssrc, 99);
-    assert_eq!(report[0].reports.len(), 1);
-    let block = &report[0].reports[0];
-    assert_eq!((block.ssrc, block.last_sequence_number), (1, 13));
-    assert_eq!((block.total_lost, block.fraction_lost), (1, 64));
-    let names = of::<SourceDescription>(&told);
-    assert_eq!(names[0].chunks[0].source, 99);
-    assert_eq!(&names[0].chunks[0].items[0].text[..], b"cname");
-    // A silent publisher is not told again and again.
-    bench.wait(1000);
-    bench.told();
-    bench.wait(1000);
-    assert!(bench.told().is_empty());
-    assert_eq!(bench.ingress.deadline(), None);
-}
-
-#[test]
-fn keyframes_are_asked_for_as_was_agreed_on() {
-    for (reduced, fir) in [(true, false), (false, false), (true, true)] {
-        let mut sections = sections();
-        sections[0].ssrcs = vec![SignalledSsrc { ssrc: 1, rtx: None }];
-        sections[0].rtcp_rsize = reduced;
-        let feedback = &mut sections[0].codecs[0].feedback;
-        (feedback.pli, feedback.fir) = (!fir, true);
-        let mut bench = Bench::new(&sections);
-        for number in 1..=2 {
-            let (arena, sender) = (&mut bench.arena, &mut bench.sealed.feedback);
-            let asked = bench
-                .ingress
-                .request_keyframe(sender, arena, path(), VIDEO_TRACK, 0);
-            assert!(asked);
-            let told = bench.read();
-            // Not reduced, a report and our name go ahead.
-            assert_eq!(told.len(), if reduced { 1 } else { 3 });
-            let pli = of::<PictureLossIndication>(&told);
-            assert_eq!(pli.len(), usize::from(!fir));
-            assert!(pli.iter().all(|p| (p.sender_ssrc, p.media_ssrc) == (99, 1)));
-            let full = of::<rtcp::payload_feedbacks::full_intra_request::FullIntraRequest>(&told);
-            assert_eq!(full.len(), usize::from(fir));
-            let entry = |f: &rtcp::payload_feedbacks::full_intra_request::FullIntraRequest| {
-                (f.fir[0].ssrc, f.fir[0].sequence_number)
-            };
-            assert!(full.iter().all(|f| entry(f) == (1, number)));
-        }
-        let (arena, sender) = (&mut bench.arena, &mut bench.sealed.feedback);
-        let ingress = &mut bench.ingress;
-        assert!(!ingress.request_keyframe(sender, arena, path(), AUDIO_TRACK, 0));
-        assert!(sender.goodbye(&mut bench.arena, path()));
-        let left = of::<rtcp::goodbye::Goodbye>(&bench.read());
-        assert_eq!(left[0].sources, [99]);
-    }
-}
-
-#[test]
-fn what_finds_no_room_is_told_a_little_later() {
-    let mut sections = sections();
-    sections[0].ssrcs = vec![SignalledSsrc { ssrc: 1, rtx: None }];
-    let mut bench = Bench::new(&sections);
-    let full = SendArena::new(100, 16);
-    let roomy = std::mem::replace(&mut bench.arena, full);
-    let numbered = Sent {
-        transport: Some(5),
-        ..media(1, VP8, 100)
-    };
-    assert!(bench.sent(&numbered).is_some());
-    for _ in 0..3 {
-        assert!(bench.told().is_empty());
-        let again = bench.ingress.deadline().expect("it is tried again");
-        assert_eq!(again, bench.now + AGAIN, "not without end at once");
-        bench.now = again;
-    }
-    bench.arena = roomy;
-    let arrivals = of::<TransportLayerCc>(&bench.told());
-    assert_eq!(arrivals[0].base_sequence_number, 5);
-    assert!(bench.ingress.deadline().expect("a report") > bench.now + AGAIN);
 }
