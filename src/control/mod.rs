@@ -44,7 +44,7 @@ pub use layers::{LayerView, LayersView, QualityView, SlotView, ViewerReport};
 pub use link::{CommandSink, QueueFull, WorkerLink};
 use messages::{CloseReason, Command, Refusal};
 pub use open::{Join, OpenRequest, Opened};
-pub use overview::{Overview, ParticipantView, RoomView};
+pub use overview::{Overview, ParticipantView, RoomView, Scope};
 use pending::{Pending, Waiting};
 pub use placement::{Load, PlacementSettings, place};
 use rooms::Rooms;

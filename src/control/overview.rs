@@ -30,8 +30,9 @@ pub struct RoomView {
     pub participants: Vec<ParticipantView>,
     /// How many watch it.
     pub viewers: usize,
-    /// What goes out to each viewer.
-    pub viewing: Vec<ViewerView>,
+    /// What goes out to each viewer, where that is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub viewing: Option<Vec<ViewerView>>,
 }
 
 /// A publishing participant.
@@ -132,26 +133,38 @@ pub struct SlotView {
     pub participant: Option<String>,
 }
 
+/// How much of it all is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Scope<'a> {
+    /// Only the room of that name.
+    pub room: Option<&'a str>,
+    /// A row for each viewer, too. Who looks again and again, as every viewer's page does,
+    /// goes without: it would cost the square of their number.
+    pub viewing: bool,
+}
+
 impl Control {
     /// Rooms, participants, tracks, encodings and viewers with their numbers.
-    pub async fn overview(&self) -> Overview {
+    pub async fn overview(&self, scope: Scope<'_>) -> Overview {
         let set = self.snapshots(MAX_AGE).await;
+        let rows = self.0.rooms().rows(scope.room);
+        let names: HashMap<_, &str> = rows.iter().map(|row| (row.id, &*row.name)).collect();
         let publishers: HashMap<SessionKey, &PublisherSnapshot> = set
             .workers
             .iter()
             .flat_map(|(_, worker)| &worker.publishers)
+            .filter(|row| names.contains_key(&row.room))
             .map(|row| (row.key, row))
             .collect();
         let mut viewers: HashMap<&str, Vec<(std::sync::Arc<Session>, &ViewerSnapshot)>> =
             HashMap::new();
-        let rows = self.0.rooms().rows();
-        let names: HashMap<_, &str> = rows.iter().map(|row| (row.id, &*row.name)).collect();
         for row in set.workers.iter().flat_map(|(_, worker)| &worker.viewers) {
+            let Some(name) = names.get(&row.room) else {
+                continue;
+            };
             // What has left the registry since the snapshot is not shown any more.
             let session = self.0.by_key.get(&row.key).map(|e| e.value().clone());
-            if let Some(session) = session.filter(|s| s.closed().is_none())
-                && let Some(name) = names.get(&row.room)
-            {
+            if let Some(session) = session.filter(|s| s.closed().is_none()) {
                 viewers.entry(name).or_default().push((session, row));
             }
         }
@@ -159,7 +172,7 @@ impl Control {
             .iter()
             .map(|row| {
                 let viewing = viewers.remove(&*row.name).unwrap_or_default();
-                room_view(row, &publishers, &viewing)
+                room_view(row, &publishers, &viewing, scope.viewing)
             })
             .collect();
         Overview { rooms }
@@ -170,6 +183,7 @@ fn room_view(
     row: &RoomRow,
     publishers: &HashMap<SessionKey, &PublisherSnapshot>,
     viewing: &[(std::sync::Arc<Session>, &ViewerSnapshot)],
+    show_viewing: bool,
 ) -> RoomView {
     let participant_of = |session: &Session| match session.role {
         super::messages::SessionRole::Publisher(id) => Some(id),
@@ -210,29 +224,37 @@ fn room_view(
                 }
             })
             .collect(),
-        viewing: viewing
-            .iter()
-            .map(|(session, row)| ViewerView {
-                session: session.log_id().to_string(),
-                watching: name(row.watching),
-                slots: row
-                    .slots
-                    .iter()
-                    .map(|slot| SlotView {
-                        mid: slot.mid.to_string(),
-                        kind: slot.kind.as_str(),
-                        participant: name(slot.participant),
-                    })
-                    .collect(),
-                connected: row.connected,
-                bitrate: row.bitrate.0,
-                estimate: row.estimate.map(|rate| rate.0),
-                loss: rounded(row.loss),
-                rtt_ms: row.rtt.map(millis),
-                packets: row.packets,
-            })
-            .collect(),
+        viewing: show_viewing.then(|| viewing_rows(viewing, name)),
     }
+}
+
+/// A row for each viewer; `name` says who has which number.
+fn viewing_rows(
+    viewing: &[(std::sync::Arc<Session>, &ViewerSnapshot)],
+    name: impl Fn(Option<ParticipantId>) -> Option<String>,
+) -> Vec<ViewerView> {
+    viewing
+        .iter()
+        .map(|(session, row)| ViewerView {
+            session: session.log_id().to_string(),
+            watching: name(row.watching),
+            slots: row
+                .slots
+                .iter()
+                .map(|slot| SlotView {
+                    mid: slot.mid.to_string(),
+                    kind: slot.kind.as_str(),
+                    participant: name(slot.participant),
+                })
+                .collect(),
+            connected: row.connected,
+            bitrate: row.bitrate.0,
+            estimate: row.estimate.map(|rate| rate.0),
+            loss: rounded(row.loss),
+            rtt_ms: row.rtt.map(millis),
+            packets: row.packets,
+        })
+        .collect()
 }
 
 fn track_view(track: &TrackSnapshot) -> TrackView {

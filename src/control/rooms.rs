@@ -399,11 +399,12 @@ impl Rooms {
         Some(found.0.clone())
     }
 
-    /// Rooms with somebody in them, by name.
-    pub fn rows(&self) -> Vec<RoomRow> {
+    /// Rooms with somebody in them, by name; the `only` one that is asked for, or all.
+    pub fn rows(&self, only: Option<&str>) -> Vec<RoomRow> {
         let mut rows: Vec<RoomRow> = self
             .rooms
             .iter()
+            .filter(|(_, room)| only.is_none_or(|name| *room.name == *name))
             .filter(|(_, room)| !room.members.is_empty())
             .map(|(id, room)| {
                 let mut publishers: Vec<_> = room

@@ -6,13 +6,19 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
 
 use super::messages::{Command, Event, Refusal, Reply, WorkerSnapshot};
-use super::{CommandSink, Control, ControlSettings, QueueFull, WorkerLink};
+use super::{CommandSink, Control, ControlSettings, QueueFull, Scope, WorkerLink};
 use crate::codec::Codec;
 use crate::peer::negotiate::{
     AnswerContext, Direction, Feedback, Fingerprint, IceCredentials, LocalTransport, MediaSection,
     Negotiated, NegotiatedCodec, PeerKeys, SignalledSsrc,
 };
 use crate::units::{SessionKey, WorkerId};
+
+/// Everything in the overview.
+pub(crate) const ALL: Scope<'static> = Scope {
+    room: None,
+    viewing: true,
+};
 
 /// How the fake worker treats requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::events::EventSet;
 use super::messages::{CloseReason, Command, Event, InactiveReason, Refusal, SessionRole};
-use super::testing::{FakeWorker, Mood, control_with, negotiated};
+use super::testing::{ALL, FakeWorker, Mood, control_with, negotiated};
 use super::*;
 use crate::codec::Codec;
 use crate::peer::negotiate::Direction;
@@ -99,7 +99,7 @@ async fn a_take_over_closes_the_old_publisher_and_keeps_participant_and_viewers(
     until(|| control.session_count() == 2).await;
     assert_eq!(old.session.closed(), Some(CloseReason::TakenOver));
     assert_eq!(viewer.session.closed(), None);
-    let overview = control.overview().await;
+    let overview = control.overview(ALL).await;
     assert_eq!(overview.rooms[0].participants.len(), 1);
     assert_eq!(overview.rooms[0].viewers, 1);
     assert_eq!(
@@ -213,7 +213,7 @@ async fn a_dead_publisher_does_not_hold_its_name() {
         reason: CloseReason::TimedOut,
     });
     until(|| control.session_count() == 0).await;
-    assert!(control.overview().await.rooms.is_empty());
+    assert!(control.overview(ALL).await.rooms.is_empty());
     let new = control.open(publish("r", "a", &[VP8])).await.unwrap();
     assert!(closes(&worker).is_empty());
     // Numbers are stable over a reconnect.
@@ -387,7 +387,7 @@ async fn whoever_goes_before_the_answer_leaves_no_session_behind() {
     drop(opening);
     until(|| control.session_count() == 0).await;
     assert_eq!(worker.open_sessions(), 0);
-    assert!(control.overview().await.rooms.is_empty());
+    assert!(control.overview(ALL).await.rooms.is_empty());
     // Its place is free once.
     assert_eq!(control.0.admitted.load(Ordering::Acquire), 0);
 }

@@ -1,17 +1,31 @@
 //! The JSON API and the health checks.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::App;
 use super::problem::{Kind, Problem};
+use crate::control::Scope;
+
+/// What of `/api/rooms` is asked for.
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct RoomsQuery {
+    room: Option<String>,
+    viewing: Option<bool>,
+}
 
 /// `GET /api/rooms`: rooms, participants, tracks, encodings, viewers. On a
 /// server with tokens it needs the `roomList` grant; a token for one room that
-/// may manage it sees that room.
-pub(super) async fn rooms(State(app): State<App>, headers: HeaderMap) -> Result<Response, Problem> {
+/// may manage it sees that room. `?room=` asks for one room, and `?viewing=false` leaves
+/// the rows of viewers out.
+pub(super) async fn rooms(
+    State(app): State<App>,
+    query: Result<Query<RoomsQuery>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let access = app.authenticate(&headers)?;
     let only = match access.may_list() {
         Ok(()) => None,
@@ -20,7 +34,17 @@ pub(super) async fn rooms(State(app): State<App>, headers: HeaderMap) -> Result<
             _ => return Err(denied.into()),
         },
     };
-    let mut overview = app.0.control.overview().await;
+    let Query(query) = query.map_err(|_| {
+        Problem::new(
+            Kind::Malformed,
+            "The query has room=NAME and viewing=false or true, each once at most.",
+        )
+    })?;
+    let scope = Scope {
+        room: query.room.as_deref().or(only.as_deref()),
+        viewing: query.viewing.unwrap_or(true),
+    };
+    let mut overview = app.0.control.overview(scope).await;
     if let Some(only) = only {
         overview.rooms.retain(|room| room.name == only);
     }

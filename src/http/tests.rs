@@ -228,6 +228,46 @@ async fn an_event_stream_tells_a_codec_mismatch_and_ends_with_its_session() {
 }
 
 #[tokio::test]
+async fn the_overview_is_of_one_room_and_without_viewers_where_that_is_asked() {
+    let server = server(|_| {});
+    for path in ["/whip/a%20b", "/whip/c"] {
+        assert_eq!(server.post(path, OBS).await.status, 201);
+    }
+    assert_eq!(server.post("/whep/c", PLAYER).await.status, 201);
+    let names = |answer: &Answer| -> Vec<String> {
+        let rooms = answer.json()["rooms"].as_array().unwrap().clone();
+        let name = |room: &Value| room["name"].as_str().unwrap().to_owned();
+        rooms.iter().map(name).collect()
+    };
+    let all = server.call("GET", "/api/rooms", &[], "").await;
+    assert_eq!(names(&all), ["a b", "c"]);
+    assert!(all.json()["rooms"][1]["viewing"].is_array());
+    let one = server
+        .call("GET", "/api/rooms?room=a%20b&viewing=false", &[], "")
+        .await;
+    assert_eq!(names(&one), ["a b"]);
+    let few = server
+        .call("GET", "/api/rooms?viewing=false", &[], "")
+        .await;
+    assert_eq!(names(&few), ["a b", "c"]);
+    assert_eq!(few.json()["rooms"][1].get("viewing"), None);
+    assert_eq!(few.json()["rooms"][1]["viewers"], 1);
+    assert_eq!(
+        few.json()["rooms"][1]["participants"][0]["identity"],
+        "publisher"
+    );
+    let none = server.call("GET", "/api/rooms?room=x", &[], "").await;
+    assert!(names(&none).is_empty());
+    for bad in ["viewing=maybe", "room=a&room=b"] {
+        let refused = server
+            .call("GET", &format!("/api/rooms?{bad}"), &[], "")
+            .await;
+        assert_eq!(refused.status, 400, "{bad}");
+        assert!(refused.body.contains("viewing=false"), "{}", refused.body);
+    }
+}
+
+#[tokio::test]
 async fn pages_and_health_are_served() {
     let server = server(|_| {});
     for path in ["/", "/publish/r", "/publish/r/p", "/watch/r", "/watch/r/p"] {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{OBS, PLAYER, server};
 use crate::config::{AuthMode, Config, IceServer, Limit, Secret, StreamKey};
+use crate::control::testing::ALL;
 use crate::http::{DEFAULT_IDENTITY, auth};
 
 fn with_tokens(config: &mut Config) {
@@ -44,7 +45,7 @@ async fn a_stream_key_publishes_in_its_room_only() {
     let watching = server.call("POST", "/whep/r", &fields, PLAYER).await;
     assert_eq!(watching.status, 403);
     // Whose identity is not said publishes under the default one.
-    let room = &server.control.overview().await.rooms[0];
+    let room = &server.control.overview(ALL).await.rooms[0];
     assert_eq!(room.participants[0].identity, DEFAULT_IDENTITY);
 }
 

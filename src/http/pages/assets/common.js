@@ -119,7 +119,7 @@ export function announce(text) {
 }
 
 /** GET of an API path as JSON. Throws a `Problem`. */
-export async function api(path) {
+async function api(path) {
   let response;
   try {
     response = await fetch(path, {
@@ -138,11 +138,17 @@ export async function api(path) {
   }
 }
 
+/** All rooms, or the one that is asked for; without rows for viewers, of whom there may be thousands. */
+export async function askRooms(room = '') {
+  const body = await api(`/api/rooms?viewing=false${room ? `&room=${encodeURIComponent(room)}` : ''}`);
+  return Array.isArray(body?.rooms) ? body.rooms : [];
+}
+
 /**
- * Calls `use(rooms)` or `fail(problem)` every `period` ms while the page is visible.
+ * Calls `use(rooms)` or `fail(problem)` every `period` ms while the page is visible, with all rooms or the one of that name.
  * Returns a function that asks at once.
  */
-export function pollRooms(period, use, fail) {
+export function pollRooms(period, use, fail, room = '') {
   let timer = 0;
   let busy = false;
   const ask = async () => {
@@ -151,8 +157,7 @@ export function pollRooms(period, use, fail) {
     busy = true;
     let next = period;
     try {
-      const body = await api('/api/rooms');
-      use(Array.isArray(body?.rooms) ? body.rooms : []);
+      use(await askRooms(room));
     } catch (problem) {
       // What a token does not allow now it will not allow soon.
       next = Math.max(period, problem.retryAfter ?? 0, { 401: 5000, 403: 60000 }[problem.status] ?? 0);

@@ -1,6 +1,6 @@
 // The publish page: choose a source, send it by WHIP, show what is really sent.
 
-import { announce, api, byId, copyButton, el, pathOf, place, problemNote, setText, token } from './common.js';
+import { announce, askRooms, byId, copyButton, el, pathOf, place, problemNote, setText, token } from './common.js';
 import { findingList } from './doctor.js';
 import { devices, encodings, onlyCodec, open, sendableCodecs } from './capture.js';
 import { withOpusParameters } from './sdp.js';
@@ -244,7 +244,7 @@ async function again(reason) {
   const identity = participant || (token() ? '' : 'publisher');
   if (!identity) return true;
   try {
-    const { rooms = [] } = await api('/api/rooms');
+    const rooms = await askRooms(room);
     const here = rooms.find((one) => one.name === room)?.participants ?? [];
     return !here.some((one) => one.identity === identity);
   } catch {
@@ -320,7 +320,7 @@ function showMutes() {
 async function askDoctor() {
   if (weir.state !== 'live') { showDoctor(null); return; }
   try {
-    const { rooms = [] } = await api('/api/rooms');
+    const rooms = await askRooms(room);
     const here = rooms.find((one) => one.name === room)?.participants ?? [];
     const mine = participant ? here.find((one) => one.identity === participant) : here.find((one) => weir.session?.url?.includes(`/session/${one.session}`));
     weir.findings = mine?.findings ?? null;

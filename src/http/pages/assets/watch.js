@@ -115,7 +115,7 @@ pollRooms(2000, (rooms) => {
   if (!participant) follow(live?.participants ?? []);
 }, () => {
   // The list is a comfort: without it the room's own session plays on.
-});
+}, room);
 addEventListener('pagehide', () => {
   for (const player of players.values()) player.stop({ keepalive: true });
 });
