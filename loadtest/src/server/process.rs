@@ -65,16 +65,45 @@ fn family(pid: u32) -> Vec<u32> {
 }
 
 /// The numbers of /proc/PID/stat, from the third on.
-struct Stat(Vec<u64>);
+struct Stat {
+    numbers: Vec<u64>,
+    /// It waits to be taken leave of.
+    ended: bool,
+}
+
+/// A process that can be told from another one that has its number later.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) pid: u32,
+    started: u64,
+}
+
+impl Process {
+    /// True while it is there and has not ended.
+    pub(super) fn runs(&self) -> bool {
+        stat(self.pid).is_ok_and(|s| s.number(STARTED) == self.started && !s.ended)
+    }
+}
+
+/// The living descendants of a process.
+pub(super) fn descendants(pid: u32) -> Vec<Process> {
+    let all = family(pid).into_iter().skip(1);
+    all.filter_map(|pid| {
+        let started = stat(pid).ok()?.number(STARTED);
+        Some(Process { pid, started })
+    })
+    .collect()
+}
 
 const PARENT: usize = 4;
+const STARTED: usize = 22;
 const ENDED_USER: usize = 16;
 const ENDED_SYSTEM: usize = 17;
 
 impl Stat {
     /// A field by its number in proc(5).
     fn number(&self, field: usize) -> u64 {
-        self.0.get(field - 3).copied().unwrap_or(0)
+        self.numbers.get(field - 3).copied().unwrap_or(0)
     }
 }
 
@@ -83,7 +112,10 @@ fn stat(pid: u32) -> io::Result<Stat> {
     // The name, in parentheses, may have blanks; field 3 follows it.
     let (_, rest) = text.rsplit_once(')').ok_or(io::ErrorKind::InvalidData)?;
     let numbers = rest.split_whitespace().map(|w| w.parse().unwrap_or(0));
-    Ok(Stat(numbers.collect()))
+    Ok(Stat {
+        numbers: numbers.collect(),
+        ended: rest.trim_start().starts_with(['Z', 'X']),
+    })
 }
 
 fn tasks(pid: u32) -> Vec<u32> {

@@ -9,10 +9,16 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::process::{self, Process};
 use crate::sys;
 
 /// Between two looks at a port.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// Lines of a server that wait to be looked at.
+const MOST_LINES: usize = 100_000;
+/// What a server has started may take so long to end after it.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Which cores the server and the generator have; anywhere when empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,14 +119,18 @@ pub fn serve_in<'a>(
     let mut child = command
         .spawn()
         .map_err(|e| io::Error::new(e.kind(), format!("can't start {program}: {e}")))?;
-    let (tell, lines) = mpsc::channel();
+    let (tell, lines) = mpsc::sync_channel(MOST_LINES);
     if let Some(stdout) = child.stdout.take() {
         // Reads on for as long as the server writes, so that it never blocks.
         std::thread::Builder::new()
             .name("lt-serve-out".to_owned())
             .spawn(move || {
-                for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                    let _ = tell.send(line);
+                let mut lines = BufReader::new(stdout);
+                let mut line = Vec::new();
+                while lines.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+                    // Once nobody listens any more, it is only read.
+                    let _ = tell.try_send(String::from_utf8_lossy(&line).into_owned());
+                    line.clear();
                 }
             })?;
     }
@@ -194,17 +204,36 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
+        // A shell that is asked to end may leave what it has started, which would go on
+        // beside the next server.
+        let others = process::descendants(self.child.id());
         sys::terminate(self.child.id());
+        let mut running = true;
         for _ in 0..150 {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
+            running = matches!(self.child.try_wait(), Ok(None));
+            if !running {
+                break;
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        // It did not end in time.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if running {
+            // It did not end in time.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        end_all(&others);
     }
+}
+
+/// Asks processes to end, and ends them if they don't.
+fn end_all(processes: &[Process]) {
+    let left = || processes.iter().filter(|p| p.runs());
+    left().for_each(|p| sys::terminate(p.pid));
+    let end = Instant::now() + FAREWELL;
+    while left().next().is_some() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    left().for_each(|p| sys::kill(p.pid));
 }
 
 #[cfg(test)]
@@ -240,6 +269,31 @@ mod tests {
             error.contains("ended") && error.contains("no such key"),
             "{error}"
         );
+    }
+
+    /// True while a process is there and has not ended.
+    fn runs(pid: &str) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let state = stat.rsplit_once(") ").map(|(_, rest)| rest.as_bytes()[0]);
+        state.is_some_and(|s| s != b'Z')
+    }
+
+    #[test]
+    fn what_a_server_has_started_ends_with_it() {
+        let script = "sh -c 'sleep 61 & echo http=$!; wait'";
+        let served = serve(script, &[]).unwrap();
+        let told = served.announced(SOON).unwrap();
+        let pid = told.trim_start_matches("http://");
+        assert!(runs(pid), "{pid}");
+        drop(served);
+        assert!(!runs(pid), "{pid}");
+    }
+
+    #[test]
+    fn a_server_may_write_what_is_no_text() {
+        let script = r"sh -c 'printf \\377\\n; i=0; while [ $i -lt 9999 ]; do echo line $i || exit; i=$((i+1)); done; echo http=x; sleep 60'";
+        let served = serve(script, &[]).unwrap();
+        assert_eq!(served.announced(SOON).as_deref(), Some("http://x"));
     }
 
     #[test]

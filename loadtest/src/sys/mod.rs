@@ -186,10 +186,19 @@ pub fn pin_child(command: &mut std::process::Command, cores: Vec<usize>) {
 
 /// Asks a process to end.
 pub fn terminate(pid: u32) {
+    signal(pid, libc::SIGTERM);
+}
+
+/// Ends a process.
+pub fn kill(pid: u32) {
+    signal(pid, libc::SIGKILL);
+}
+
+fn signal(pid: u32, signal: libc::c_int) {
     if let Ok(pid) = libc::pid_t::try_from(pid) {
         // SAFETY: no pointers are passed.
         unsafe {
-            libc::kill(pid, libc::SIGTERM);
+            libc::kill(pid, signal);
         }
     }
 }
