@@ -34,6 +34,12 @@ pub enum RoundsError {
     /// Nothing to run.
     #[error("--serve NAME=COMMAND or --peer NAME is needed")]
     Nobody,
+    /// No rounds prove nothing.
+    #[error("--rounds must be above 0")]
+    NoRounds,
+    /// They would be summed up as one.
+    #[error("two are called {0}: each needs a name of its own, and {FLOOR} is the floor's")]
+    Twice(String),
 }
 
 /// What to run.
@@ -59,6 +65,13 @@ enum Turn {
 
 /// Runs all rounds; `each` is told of every one.
 pub fn run(wanted: &Rounds, mut each: impl FnMut(&Round)) -> Result<PeersReport, RoundsError> {
+    if wanted.rounds == 0 {
+        return Err(RoundsError::NoRounds);
+    }
+    let mut names = std::collections::BTreeSet::from([FLOOR]);
+    if let Some(twice) = wanted.peers.iter().find(|p| !names.insert(&p.name)) {
+        return Err(RoundsError::Twice(twice.name.clone()));
+    }
     sys::raise_open_files()?;
     let scenario = scenario::load(&wanted.scenario, &wanted.options)?;
     let mut turns = Vec::new();
@@ -150,4 +163,32 @@ fn peer_round(
     runtime
         .block_on(run::run(&plan))
         .map_err(|e: RunError| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_prove_nothing_is_refused() {
+        let rounds = |names: &[&str], rounds| Rounds {
+            scenario: "broadcast".to_owned(),
+            options: vec!["generator.pin=false".to_owned()],
+            rounds,
+            peers: names
+                .iter()
+                .map(|name| Peer::served(&format!("{name}=false")).unwrap())
+                .collect(),
+            floor: false,
+            progress: false,
+        };
+        let error = |names: &[&str], n| {
+            let made = run(&rounds(names, n), |_| {});
+            made.unwrap_err().to_string()
+        };
+        assert!(error(&["a"], 0).contains("--rounds"));
+        // Two of a name would be summed up as one.
+        assert!(error(&["a", "b", "a"], 1).contains("two are called a"));
+        assert!(error(&["floor"], 1).contains("floor"));
+    }
 }

@@ -1,28 +1,96 @@
 //! Whether a scenario's values go together.
 
-use super::types::{ApiKind, Scenario};
+use super::types::{ApiKind, Limits, Scenario};
 
 /// Most sections of a kind in one session.
 const MOST_SLOTS: u32 = 25;
+/// Most sessions of a kind; a machine has fewer ports.
+const MOST_SESSIONS: u64 = 1_000_000;
+/// Longest time of anything, seconds.
+const LONGEST: f64 = 1e6;
+/// Bounds of rates.
+const LEAST_A_SECOND: f64 = 1e-3;
+const MOST_A_SECOND: f64 = 1e5;
+
+impl Limits {
+    /// No limit is one that nothing breaks because it is no number.
+    fn finite(&self) -> bool {
+        let all = [
+            self.connected_percent,
+            self.tracks_percent,
+            self.loss_percent,
+            self.delay_p50_ms,
+            self.delay_p99_ms,
+            self.delay_p999_ms,
+            self.join_p95_ms,
+            self.cpu_us_per_packet,
+            self.kilobytes_per_session,
+        ];
+        all.iter().flatten().all(|limit| limit.is_finite())
+    }
+}
 
 impl Scenario {
     /// What is wrong with the values, if anything.
     pub fn problem(&self) -> Option<String> {
         let m = &self.media;
+        let (churn, abuse) = (&self.churn, &self.abuse);
+        let viewers = [self.load.rooms, self.load.publishers, self.load.viewers];
+        let viewers = viewers.iter().map(|n| u64::from(*n)).product::<u64>();
+        let publishers = u64::from(self.load.rooms) * u64::from(self.load.publishers);
         let checks = [
-            (self.seconds > 0.0, "seconds must be above 0"),
+            (
+                self.seconds > 0.0 && self.seconds <= LONGEST,
+                "seconds must be above 0 and at most 1000000",
+            ),
+            (
+                (0.0..=LONGEST).contains(&self.settle_seconds),
+                "settle-seconds must be in 0..=1000000",
+            ),
+            (
+                (0.0..=LONGEST).contains(&self.ramp.join_timeout_seconds),
+                "ramp.join-timeout-seconds must be in 0..=1000000",
+            ),
+            (
+                publishers.max(viewers) <= MOST_SESSIONS,
+                "load.rooms × load.publishers × load.viewers must be at most 1000000",
+            ),
+            (
+                [churn.viewers_per_second, churn.publishers_per_second]
+                    .iter()
+                    .all(|n| (0.0..=MOST_A_SECOND).contains(n)),
+                "churn.viewers-per-second and publishers-per-second must be in 0..=100000",
+            ),
+            (
+                [
+                    abuse.bad_tokens_per_second,
+                    abuse.garbage_requests_per_second,
+                    abuse.garbage_datagrams_per_second,
+                ]
+                .iter()
+                .all(|n| *n == 0.0 || (LEAST_A_SECOND..=MOST_A_SECOND).contains(n)),
+                "abuse.…-per-second must be 0 or in 0.001..=100000",
+            ),
+            (self.limits.finite(), "limits must be numbers"),
             (self.load.rooms > 0, "load.rooms must be above 0"),
             (self.load.publishers > 0, "load.publishers must be above 0"),
             (
-                self.limits.freeze_ms > 0.0,
-                "limits.freeze-ms must be above 0",
+                self.limits.freeze_ms > 0.0 && self.limits.freeze_ms <= 1e9,
+                "limits.freeze-ms must be above 0 and at most 1000000000",
             ),
             (m.video || m.audio, "media.video or media.audio must be on"),
             (
-                m.fps > 0.0 && m.fps <= 240.0,
-                "media.fps must be in 0..=240",
+                (0.01..=240.0).contains(&m.fps),
+                "media.fps must be in 0.01..=240",
             ),
-            (m.kbps > 0, "media.kbps must be above 0"),
+            (
+                (1..=1_000_000).contains(&m.kbps),
+                "media.kbps must be in 1..=1000000",
+            ),
+            (
+                m.packets_per_frame <= 1000,
+                "media.packets-per-frame must be at most 1000",
+            ),
             (m.gop_frames != 1, "media.gop-frames must be 0 or above 1"),
             (
                 (0.0..=100.0).contains(&m.drop_percent),
@@ -37,12 +105,12 @@ impl Scenario {
                 "media.layers must be 1, 2 or 3",
             ),
             (
-                self.ramp.joins_per_second > 0.0,
-                "ramp.joins-per-second must be above 0",
+                self.ramp.joins_per_second > 0.0 && self.ramp.joins_per_second <= MOST_A_SECOND,
+                "ramp.joins-per-second must be above 0 and at most 100000",
             ),
             (
-                self.ramp.steps.iter().all(|s| *s > 0.0),
-                "ramp.steps must be above 0",
+                self.ramp.steps.iter().all(|s| *s > 0.0 && *s <= 1e6),
+                "ramp.steps must be above 0 and at most 1000000",
             ),
             (
                 self.viewer.full_check_every > 0,
@@ -86,12 +154,12 @@ impl Scenario {
                 "viewer.link-delay-ms, link-jitter-ms and link-queue-ms must be in 0..=10000",
             ),
             (
-                self.generator.receive_threads > 0,
-                "generator.receive-threads must be above 0",
+                (1..=1024).contains(&self.generator.receive_threads),
+                "generator.receive-threads must be in 1..=1024",
             ),
             (
-                self.http.concurrency > 0,
-                "http.concurrency must be above 0",
+                (1..=100_000).contains(&self.http.concurrency),
+                "http.concurrency must be in 1..=100000",
             ),
         ];
         checks

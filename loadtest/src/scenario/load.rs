@@ -187,5 +187,34 @@ mod tests {
         let e = load("broadcast", &options).unwrap_err().to_string();
         assert!(e.contains("http.api"), "{e}");
         assert!(load("/nonexistent", &[]).is_err());
+        // What would overflow, never end, never break or be no time at all.
+        for (option, key) in [
+            ("seconds=inf", "seconds"),
+            ("settle-seconds=-1", "settle-seconds"),
+            ("settle-seconds=nan", "settle-seconds"),
+            ("ramp.join-timeout-seconds=-1", "ramp.join-timeout-seconds"),
+            ("ramp.joins-per-second=inf", "ramp.joins-per-second"),
+            ("ramp.steps=[inf]", "ramp.steps"),
+            ("load.rooms=3000000000", "load.rooms"),
+            ("media.fps=1e-300", "media.fps"),
+            ("media.kbps=4000000000", "media.kbps"),
+            ("churn.viewers-per-second=-1", "churn"),
+            ("abuse.bad-tokens-per-second=inf", "abuse"),
+            ("abuse.garbage-requests-per-second=1e-300", "abuse"),
+            ("abuse.garbage-datagrams-per-second=-5", "abuse"),
+            ("http.concurrency=9000000000000000000", "http.concurrency"),
+            (
+                "generator.receive-threads=1000000",
+                "generator.receive-threads",
+            ),
+            ("limits.loss-percent=nan", "limits"),
+            ("limits.freeze-ms=inf", "limits.freeze-ms"),
+        ] {
+            let text = error(option);
+            assert!(
+                text.contains(key) && text.contains("must"),
+                "{option}: {text}"
+            );
+        }
     }
 }
