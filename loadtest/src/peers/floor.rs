@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::media::audio;
+use crate::media::{self, audio};
 use crate::scenario::types::{Scenario, Tracks};
 use crate::sys::{RecvBatch, SendBatch, pin_to, thread_cpu_ns};
 use crate::wire::rtp;
@@ -82,9 +82,12 @@ impl Work {
         // A run that the kernel cuts has at most 64 pieces and 64 kB.
         let burst = burst.clamp(1, (60_000 / m.payload_bytes.max(1)).min(60));
         let mut work = Self::video(scenario.viewers() as usize, m.payload_bytes, burst);
+        let sound = match &m.audio_file {
+            Some(path) => media::audio_from_file(path),
+            None => audio::builtin(),
+        };
         if m.audio
-            && m.video
-            && let Ok(sound) = audio::builtin()
+            && let Ok(sound) = sound
         {
             let bytes: usize = sound.packets.iter().map(Vec::len).sum();
             work.sound_bytes = bytes / sound.packets.len().max(1);
@@ -92,8 +95,12 @@ impl Work {
             let sounds = 100.0 * frame / sound.interval.as_secs_f64();
             work.sounds_per_100_frames = sounds.round() as usize;
         }
-        if m.video && !m.silent {
+        if !m.silent {
             work.tracks = scenario.tracks_of_each();
+        }
+        if !m.video {
+            // Sound alone: each packet by itself.
+            (work.payload_bytes, work.burst) = (work.sound_bytes, 1);
         }
         work
     }
@@ -237,6 +244,18 @@ mod tests {
         work.tracks = Tracks { audio: 3, video: 9 };
         let f = floor(work, &[], Duration::from_millis(50)).unwrap();
         assert_eq!(f.packets % (10 * (9 * 6 + 3)), 0, "{f:?}");
+    }
+
+    #[test]
+    fn sound_alone_has_a_floor_of_sound() {
+        let mut s = Scenario::default();
+        (s.media.video, s.media.fps, s.load.viewers) = (false, 50.0, 10);
+        let work = Work::of(&s);
+        assert_eq!(work.tracks, Tracks { audio: 1, video: 0 });
+        let f = floor(work, &[], Duration::from_millis(50)).unwrap();
+        assert_eq!((f.burst, f.packets % 10), (1, 0), "{f:?}");
+        assert!((20..400).contains(&f.payload_bytes), "{f:?}");
+        assert!(f.packets > 100, "{f:?}");
     }
 
     #[test]
