@@ -119,7 +119,7 @@ pub struct Summary {
     pub ratio_to_floor: Option<Spread>,
     /// CPU microseconds for each viewer that joined, where no media flows.
     pub cpu_us_per_join: Option<Spread>,
-    /// Packets lost, percent.
+    /// Packets lost, percent, in the worst round.
     pub loss_percent: Option<f64>,
     /// Median of the delay, milliseconds.
     pub delay_p50_ms: Option<f64>,
@@ -257,7 +257,10 @@ impl PeersReport {
                     .filter(|us| *us > 0.0)
                     .collect(),
             ),
-            loss_percent: median(|r| Some(r.figures.loss_percent)),
+            loss_percent: reports
+                .iter()
+                .map(|r| r.figures.loss_percent)
+                .max_by(f64::total_cmp),
             delay_p50_ms: median(|r| delay(r).then_some(r.figures.delay_ms.p50)),
             delay_p99_ms: median(|r| delay(r).then_some(r.figures.delay_ms.p99)),
             join_p95_ms: median(|r| joined(r).then_some(r.figures.join_ms.p95)),
@@ -399,6 +402,21 @@ pub(crate) mod tests {
         let columns = lines[0].matches('|').count();
         assert!(lines.iter().all(|l| l.matches('|').count() == columns));
         assert!(!text.contains("µs/join"), "nobody has that: {text}");
+    }
+
+    #[test]
+    fn a_loss_in_one_round_is_a_loss() {
+        let round = |percent: f64| {
+            let mut report = Report::default();
+            report.figures.loss_percent = percent;
+            Round::of(1, "weir", Ok(report))
+        };
+        let report = PeersReport {
+            rounds: vec![round(0.0), round(7.5), round(0.0)],
+            ..PeersReport::default()
+        }
+        .summed_up();
+        assert_eq!(report.peers[0].loss_percent, Some(7.5));
     }
 
     #[test]
