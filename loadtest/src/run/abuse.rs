@@ -78,6 +78,22 @@ struct Place {
     path: String,
 }
 
+impl Place {
+    /// A path below a target, as viewers POST to it.
+    fn of(target: &str, path: &str) -> Option<Self> {
+        let base = Url::parse(&(target.trim_end_matches('/').to_owned() + "/")).ok()?;
+        let url = base.join(path.trim_start_matches('/')).ok()?;
+        // A URL writes IPv6 in brackets, which are no part of the address.
+        let host = url.host_str()?.trim_matches(['[', ']']).to_owned();
+        let query = url.query().map(|q| format!("?{q}")).unwrap_or_default();
+        Some(Self {
+            host,
+            port: url.port_or_known_default()?,
+            path: format!("{}{query}", url.path()),
+        })
+    }
+}
+
 /// Starts them; they go on until [`Abusers::stop`]. `media` is where the server
 /// takes media.
 pub(super) fn start(
@@ -91,13 +107,7 @@ pub(super) fn start(
     let mut tasks = JoinSet::new();
     let path = scenario.http.whep.replace("{room}", "load-0");
     let path = path.replace("{publisher}", "p0");
-    let place = Url::parse(target).ok().and_then(|u| {
-        Some(Place {
-            host: u.host_str()?.to_owned(),
-            port: u.port_or_known_default()?,
-            path: format!("/{}", path.trim_start_matches('/')),
-        })
-    });
+    let place = Place::of(target, &path);
     if let Some(place) = place {
         for _ in 0..abuse.slow_requests {
             tasks.spawn(open(place.clone(), "slow request", drip, stopped.clone()));
@@ -173,6 +183,10 @@ async fn status(reader: &mut (impl AsyncReadExt + Unpin)) -> Option<u16> {
 
 fn head(place: &Place) -> String {
     let Place { host, path, .. } = place;
+    let host = match host.contains(':') {
+        true => format!("[{host}]"),
+        false => host.clone(),
+    };
     format!(
         "POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/sdp\r\nContent-Length: {SAID}\r\n\r\n"
     )
@@ -272,10 +286,7 @@ async fn garbage_datagrams(
     const FIRST: [u8; 5] = [0xFF, 0, 22, 0x80, 0x81];
     let mut outcome = Outcome::default();
     let mut every = interval(Duration::from_secs_f64(1.0 / per_second));
-    let Ok(socket) = UdpSocket::bind("0.0.0.0:0") else {
-        outcome.note("garbage datagram: no socket".to_owned());
-        return outcome;
-    };
+    let sockets = (UdpSocket::bind("0.0.0.0:0"), UdpSocket::bind("[::]:0"));
     let mut noise = [0u8; 1200];
     for count in 0usize.. {
         tokio::select! {
@@ -286,9 +297,11 @@ async fn garbage_datagrams(
         rand::rng().fill(&mut noise[..]);
         noise[0] = FIRST[count % FIRST.len()];
         let to = media[count / FIRST.len() % media.len()];
-        match socket.send_to(&noise[..len], to) {
-            Ok(_) => outcome.note("garbage datagram: sent".to_owned()),
-            Err(_) => outcome.note("garbage datagram: refused".to_owned()),
+        let socket = if to.is_ipv4() { &sockets.0 } else { &sockets.1 };
+        let sent = socket.as_ref().map(|s| s.send_to(&noise[..len], to));
+        match sent {
+            Ok(Ok(_)) => outcome.note("garbage datagram: sent".to_owned()),
+            _ => outcome.note("garbage datagram: refused".to_owned()),
         }
     }
     outcome
@@ -311,6 +324,14 @@ impl Abusers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_target_may_have_a_path() {
+        let place = Place::of("http://[::1]:80/base", "/whep/x?a=b").unwrap();
+        assert_eq!((&*place.host, place.port), ("::1", 80));
+        assert_eq!(place.path, "/base/whep/x?a=b");
+        assert!(head(&place).contains("Host: [::1]\r\n"));
+    }
 
     #[test]
     fn a_servers_own_trouble_is_told_from_a_refusal() {

@@ -31,14 +31,30 @@ pub async fn search(
         let mut this = plan.clone();
         this.scenario.load.viewers = viewers;
         this.scenario.ramp.shape = Shape::Linear;
-        let mut report = run(&this).await?;
+        let mut report = match (run(&this).await, good.take()) {
+            (Ok(report), found) => {
+                good = found;
+                report
+            }
+            // What was found before is kept: a generator that can't do more has found its own
+            // end, not the server's, and a server that is gone had held so many.
+            (Err(e), Some(found)) => return Ok(ended(found, viewers, &e, steps)),
+            (Err(e), None) => return Err(e),
+        };
         each(viewers, &report);
         steps.extend(report.steps.iter().cloned());
         for _ in 0..RETRIES {
             if report.verdict != Verdict::Inconclusive.name() {
                 break;
             }
-            report = run(&this).await?;
+            report = match (run(&this).await, good.take()) {
+                (Ok(report), found) => {
+                    good = found;
+                    report
+                }
+                (Err(e), Some(found)) => return Ok(ended(found, viewers, &e, steps)),
+                (Err(e), None) => return Err(e),
+            };
             each(viewers, &report);
             steps.extend(report.steps.iter().cloned());
         }
@@ -67,6 +83,19 @@ pub async fn search(
     };
     out.steps = steps;
     Ok(out)
+}
+
+/// The report of a search that could not go on at so many viewers.
+fn ended(found: Report, viewers: u32, why: &RunError, steps: Vec<Step>) -> Report {
+    Report {
+        verdict: Verdict::Inconclusive.name().to_owned(),
+        reason: format!(
+            "{} viewers held; {viewers} of each publisher could not be tried: {why}",
+            found.figures.viewers
+        ),
+        steps,
+        ..found
+    }
 }
 
 /// The numbers still possible.

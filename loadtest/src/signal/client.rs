@@ -162,7 +162,7 @@ impl Signalling {
             .map_err(|_| HttpError::Answer("bad endpoint".to_owned()))?;
         let mut request = self
             .client
-            .post(url.clone())
+            .post(url)
             .header(CONTENT_TYPE, "application/sdp")
             .body(offer);
         if let Some(token) = token {
@@ -177,7 +177,8 @@ impl Signalling {
             .headers()
             .get(LOCATION)
             .and_then(|l| l.to_str().ok())
-            .and_then(|l| url.join(l).ok());
+            // Relative to where redirections led (RFC 9110 §10.2.2).
+            .and_then(|l| response.url().join(l).ok());
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await? {
             if body.len() + chunk.len() > MAX_ANSWER {
