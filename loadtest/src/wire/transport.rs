@@ -21,6 +21,9 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 const CONSENT_INTERVAL: Duration = Duration::from_secs(5);
 /// Without an answer for this long the peer is gone (RFC 7675 §5.1).
 const CONSENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// A first flight that is not answered is repeated after this, as by libwebrtc on short paths:
+/// a server may get it before it is ready, and would seem slow for a second.
+const FLIGHT_TIMEOUT: Duration = Duration::from_millis(50);
 const FRAGMENT_CHARS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
 /// An ICE user name fragment and password.
@@ -105,6 +108,7 @@ fn shared() -> Result<&'static Shared, Failure> {
             let config = Config::builder()
                 .use_server_cookie(false)
                 .mtu(1200)
+                .flight_start_rto(FLIGHT_TIMEOUT)
                 .build()
                 .ok()?;
             let certificate = dimpl::certificate::generate_self_signed_certificate().ok()?;
@@ -386,5 +390,44 @@ impl Transport {
             // Nothing depends on what the last drain says.
             let _ = self.drain_dtls();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server may not be ready for the first flight when its check is answered. Browsers
+    /// repeat it after 50 ms.
+    #[test]
+    fn a_lost_flight_is_repeated_as_soon_as_by_browsers() {
+        let server: SocketAddr = "127.0.0.1:9".parse().unwrap();
+        let credentials = Credentials::random();
+        let remote = Remote {
+            credentials: credentials.clone(),
+            fingerprint: vec![0; 32],
+            we_are_client: true,
+            role: Role::Controlling,
+            candidates: vec![server],
+        };
+        let now = Instant::now();
+        let mut transport = Transport::new(Credentials::random(), remote, now);
+        transport.handle_timeout(now).unwrap();
+        let (_, check) = transport.outgoing.pop_front().unwrap();
+        let id = check[8..20].try_into().unwrap();
+        let answer = stun::binding_success(id, server, &credentials.password);
+        transport.handle_stun(now, server, &answer).unwrap();
+        let flight = |t: &mut Transport| {
+            let sent = std::mem::take(&mut t.outgoing);
+            sent.iter().filter(|(_, d)| d[0] == 22).count()
+        };
+        assert_eq!(flight(&mut transport), 1);
+        let later = now + Duration::from_millis(30);
+        transport.handle_timeout(later).unwrap();
+        assert_eq!(flight(&mut transport), 0, "not at once");
+        assert!(transport.deadline() <= now + Duration::from_millis(70));
+        let later = now + Duration::from_millis(70);
+        transport.handle_timeout(later).unwrap();
+        assert_eq!(flight(&mut transport), 1);
     }
 }
