@@ -91,7 +91,7 @@ enum Command {
         #[arg(long)]
         peer: Vec<String>,
         /// Turns of each.
-        #[arg(long, default_value_t = 3)]
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
         rounds: u32,
         /// Viewers of each publisher.
         #[arg(long)]
@@ -334,6 +334,8 @@ fn execute(cli: Cli) -> Result<u8, CliError> {
 /// Runs or searches, writes the reports and returns the exit code.
 fn drive(scenario: Scenario, common: &Common, search: Option<(f64, u32)>) -> Result<u8, CliError> {
     let placement = Placement::halves(scenario.generator.pin && common.serve.is_some());
+    // Before the server starts, so that it may open as many as `peers` lets it.
+    sys::raise_open_files().map_err(io("sockets"))?;
     let served = match &common.serve {
         Some(command) => Some(serve::serve(command, &placement.server).map_err(io("--serve"))?),
         None => None,

@@ -80,6 +80,16 @@ pub fn broken(f: &Figures, limits: &Limits) -> Vec<Broken> {
             what,
         });
     }
+    let missing = f.publishers_expected.saturating_sub(f.publishers);
+    let publishing = 100.0 - missing as f64 * 100.0 / f.publishers_expected.max(1) as f64;
+    if let Some(limit) = limits.connected_percent.filter(|l| publishing < *l) {
+        let (there, all) = (f.publishers, f.publishers_expected);
+        out.push(Broken {
+            name: "connected-percent",
+            timely: true,
+            what: format!("{publishing:.2} %, required {limit} % ({there} of {all} publishers)"),
+        });
+    }
     let tracks = f.tracks.delivered_percent();
     if let Some(limit) = limits.tracks_percent.filter(|l| tracks < *l) {
         let t = &f.tracks;
@@ -95,7 +105,7 @@ pub fn broken(f: &Figures, limits: &Limits) -> Vec<Broken> {
     let errors: u64 = f.http_errors.values().sum();
     let server = f.server.as_ref();
     let cpu = server.map_or(0.0, |s| s.cpu_us_per_forwarded_packet);
-    let memory = server.map_or(0.0, |s| s.rss_bytes_per_session / 1024.0);
+    let memory = server.map_or(0.0, |s| s.rss_bytes_per_session / 1000.0);
     let count = |limit: Option<u64>| limit.map(|l| l as f64);
     let (delay, join) = (&f.delay_ms, f.join_ms.p95);
     let at_most = [
@@ -122,6 +132,13 @@ pub fn broken(f: &Figures, limits: &Limits) -> Vec<Broken> {
             false,
             f.duplicates as f64,
             count(limits.duplicates),
+            "",
+        ),
+        (
+            "bad-packets",
+            false,
+            f.bad_packets as f64,
+            count(limits.bad_packets),
             "",
         ),
         (
@@ -263,6 +280,8 @@ mod tests {
         let mut f = Figures {
             viewers: 10,
             connected: 10,
+            publishers: 2,
+            publishers_expected: 2,
             sent_packets: 1000,
             received_packets: 10_000,
             ..Figures::default()
@@ -293,8 +312,10 @@ mod tests {
     #[test]
     fn each_limit_breaks_by_its_name() {
         assert_eq!(broken(&figures(), &limits()), []);
-        let cases: [Case; 7] = [
+        let cases: [Case; 9] = [
             ("connected-percent", |f| f.connected = 9),
+            ("connected-percent", |f| f.publishers = 1),
+            ("bad-packets", |f| f.bad_packets = 1),
             ("tracks-percent", |f| f.tracks.audio_delivered = 89),
             ("tracks-percent", |f| f.tracks.video_delivered = 0),
             ("loss-percent", |f| f.loss_percent = 0.2),
@@ -310,6 +331,7 @@ mod tests {
             assert!(text.starts_with(name) && all.len() == 1, "{text}");
             let none = Limits {
                 tracks_percent: None,
+                bad_packets: None,
                 ..Limits::default()
             };
             assert_eq!(broken(&f, &none), []);

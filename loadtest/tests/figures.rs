@@ -113,7 +113,7 @@ fn losses_without_a_gap_are_counted() {
     assert!(deeds.hidden > 50, "{deeds:?}");
     let expected = f.expected_packets as f64 - 150.0 * VIEWERS as f64;
     let measured = f.lost_packets as f64 / expected;
-    // Those who count look into one packet of 128, so a little may be unseen.
+    // Those who count look into one packet of 31, so a little may be unseen.
     assert!((measured - 0.05).abs() < 0.012, "{measured} {f:?}");
     fails(&r, "loss-percent");
 }
@@ -167,7 +167,7 @@ fn delay_is_measured_to_the_kernel() {
 #[test]
 fn a_server_that_stops_sending_is_seen() {
     let badness = Badness {
-        stop_after: 150,
+        stop_after: 60,
         ..Badness::default()
     };
     let (r, _) = measure(badness, &[]);
@@ -211,22 +211,23 @@ fn answers_that_are_none_are_told_by_kind() {
     assert_eq!(r.figures.connected, VIEWERS - 1);
 }
 
-/// The answer comes late, and a keyframe only when one is asked for, which is half
-/// a second after the connection.
+/// The answer comes late, and a keyframe only when one is asked for, which the first picture
+/// that is none brings about.
 #[test]
 fn the_parts_of_a_join_are_told_apart() {
     let badness = Badness {
         answer_delay: Duration::from_millis(300),
         ..Badness::default()
     };
-    let (r, _) = measure(badness, &["media.gop-frames=0"]);
+    let (r, deeds) = measure(badness, &["media.gop-frames=0"]);
     let f = &r.figures;
     let (connect, packet, join) = (f.connect_ms, f.first_packet_ms, f.join_ms);
     let counts = (connect.count, packet.count, join.count);
     assert_eq!(counts, (VIEWERS, VIEWERS, VIEWERS), "{f:?}");
     assert!(connect.p50 >= 300.0, "{f:?}");
     assert!(packet.p50 >= connect.p50 * 0.99, "{f:?}");
-    assert!(join.p50 >= connect.p50 + 400.0, "{f:?}");
+    assert!(join.p50 > packet.p50, "{f:?}");
+    assert!(deeds.keyframe_requests > 0, "{deeds:?}");
     assert!(join.max >= packet.max, "{f:?}");
 }
 

@@ -47,8 +47,8 @@ pub enum Event {
         /// The sums.
         window: Box<Window>,
     },
-    /// A thread has stopped and will report no more.
-    Stopped,
+    /// The thread of this name has ended and will report no more.
+    Stopped(String),
 }
 
 /// The streams that publishers send, by the number in their stamps.

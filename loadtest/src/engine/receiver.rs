@@ -140,7 +140,6 @@ impl Thread {
                     for viewer in self.viewers.values_mut() {
                         viewer.peer.close();
                     }
-                    let _ = self.shared.events.send(Event::Stopped);
                     return true;
                 }
             }

@@ -40,6 +40,8 @@ pub(super) struct Track {
     pub(super) drops_at_frame: u32,
     /// When the next keyframe may be asked for.
     pub(super) next_pli: Instant,
+    /// The end of a picture has come.
+    pub(super) pictured: bool,
     /// Its participant was told to the run.
     pub(super) told: bool,
     /// Whose the packets are that came from the server's cache, while nothing else has come.
@@ -72,6 +74,7 @@ impl Track {
             last_frame_ns: 0,
             drops_at_frame: 0,
             next_pli,
+            pictured: false,
             told: false,
             replayed_of: None,
             missing: Vec::new(),
@@ -234,6 +237,8 @@ impl Track {
         window: &mut Window,
     ) -> Arrival {
         let arrival = self.line.push(number, marker);
+        let fresh = matches!(arrival, Arrival::New { .. } | Arrival::Late);
+        window.forwarded_packets = window.forwarded_packets.wrapping_add(fresh.into());
         match arrival {
             Arrival::New { skipped: 0 } => {}
             Arrival::New { skipped } => self.passed_over(number, skipped, now),

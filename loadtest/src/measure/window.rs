@@ -39,6 +39,12 @@ impl Durations {
         self.record_us(ns / 1000);
     }
 
+    /// Adds one in nanoseconds that stands for so many.
+    pub fn record_many_ns(&mut self, ns: u64, count: u64) {
+        let us = (ns / 1000).clamp(1, LONGEST_US);
+        self.0.saturating_record_n(us, count);
+    }
+
     /// Adds all of another.
     pub fn add(&mut self, other: &Self) {
         if !other.0.is_empty() {
@@ -128,7 +134,10 @@ window! {
         publisher_drops,
         /// RTP packets that viewers received, all of them.
         received_packets,
-        /// Bytes of them.
+        /// Of those, packets of publishers, each once: neither padding nor repeats, nor what is
+        /// not authentic.
+        forwarded_packets,
+        /// Bytes of all.
         received_bytes,
         /// Packets that should have come since each viewer's first live one.
         expected_packets,

@@ -120,17 +120,23 @@ pub struct Figures {
     pub seconds: f64,
     /// Viewers that were to be there.
     pub viewers: u64,
-    /// Viewers that are connected and have decoded something.
+    /// Viewers that were connected and had decoded something before measuring began, and were
+    /// there at its end.
     pub connected: u64,
     /// Publishers that are sending.
     pub publishers: u64,
+    /// Publishers that should be.
+    pub publishers_expected: u64,
     /// What viewers were to get, and got.
     pub tracks: TrackReport,
     /// RTP packets that publishers sent.
     pub sent_packets: u64,
     /// RTP packets that viewers received.
     pub received_packets: u64,
-    /// Those a second.
+    /// Of those, packets of publishers, each once: neither padding nor repeats, nor what is not
+    /// authentic. CPU time is told for each of these.
+    pub forwarded_packets: u64,
+    /// Received packets a second.
     pub received_packets_per_second: f64,
     /// Bits a second that viewers received, RTP headers and tags included.
     pub received_bits_per_second: f64,
@@ -144,7 +150,8 @@ pub struct Figures {
     pub duplicates: u64,
     /// Packets that came after newer ones.
     pub reordered: u64,
-    /// From the publisher's send to the kernel's receive.
+    /// From the publisher's send to the kernel's receive; `count` is the packets that those that
+    /// were looked into stand for.
     pub delay_ms: Percentiles,
     /// From POST to the first complete keyframe, of those that joined since the
     /// step before.
@@ -238,6 +245,8 @@ pub struct Around {
     pub connected: u64,
     /// Publishers that send.
     pub publishers: u64,
+    /// Publishers that should.
+    pub publishers_expected: u64,
     /// Bursts that should have been sent in the time.
     pub planned_sends: f64,
     /// CPU time of the whole generator, nanoseconds.
@@ -276,12 +285,14 @@ impl Figures {
             viewers: around.viewers,
             connected: around.connected,
             publishers: around.publishers,
+            publishers_expected: around.publishers_expected,
             tracks: TrackReport {
                 worst_loss_percent: w.worst_track_ppm as f64 / 1e4,
                 ..around.tracks
             },
             sent_packets: w.sent_packets,
             received_packets: w.received_packets,
+            forwarded_packets: settled(w.forwarded_packets),
             received_packets_per_second: w.received_packets as f64 / seconds,
             received_bits_per_second: w.received_bytes as f64 * 8.0 / seconds,
             expected_packets: expected,

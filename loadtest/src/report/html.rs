@@ -10,7 +10,7 @@ use crate::peers::report::PeersReport;
 const STYLE: &str = include_str!("style.css");
 /// What a reader must know to judge the figures.
 const NOTES: &str = "Delay runs from the publisher's send to the kernel's receive time-stamp. Join runs from the POST to the first complete keyframe. \
-Loss is what the publisher sent and a viewer never got, after repairs. CPU per packet is the server's whole CPU time over the packets that viewers received in the same seconds. \
+Loss is what the publisher sent and a viewer never got, after repairs. CPU per packet is the server's whole CPU time over the publishers' packets that viewers received in the same seconds, each once. \
 What the generator itself was late for or dropped is never charged to the server; when it was too much, or when other load starved the server, the verdict is inconclusive.";
 
 /// Text for a page.

@@ -56,7 +56,9 @@ const LOAD: &[Row] = &[
     ("Viewers connected", |f| {
         Some(format!("{} of {}", f.connected, f.viewers))
     }),
-    ("Publishers", |f| Some(f.publishers.to_string())),
+    ("Publishers", |f| {
+        Some(format!("{} of {}", f.publishers, f.publishers_expected))
+    }),
     ("Packets/s received", |f| {
         Some(format!("{:.0}", f.received_packets_per_second))
     }),
@@ -85,6 +87,9 @@ const DELIVERY: &[Row] = &[
     }),
     ("Lost of expected", |f| {
         Some(format!("{} of {}", f.lost_packets, f.expected_packets))
+    }),
+    ("Not authentic or malformed", |f| {
+        Some(f.bad_packets.to_string())
     }),
     ("Duplicates", |f| Some(f.duplicates.to_string())),
     ("Reordered", |f| Some(f.reordered.to_string())),

@@ -110,7 +110,7 @@ impl Plan {
 /// and what the process needs anyway.
 fn sockets(scenario: &Scenario) -> u64 {
     let viewers = scenario.step_sizes().into_iter().max().unwrap_or(0);
-    let publishers = scenario.load.rooms.saturating_mul(scenario.load.publishers);
+    let publishers = scenario.publishers();
     let abuse = scenario.abuse.slow_requests + scenario.abuse.half_bodies;
     u64::from(viewers)
         + u64::from(publishers)
@@ -192,6 +192,7 @@ impl Whole {
         w.viewers = around.viewers;
         w.connected = around.connected;
         w.publishers = around.publishers;
+        w.publishers_expected = around.publishers_expected;
         w.http_errors.clone_from(&around.http_errors);
         w.abuse.clone_from(&around.abuse);
         w.fully_checking = around.fully_checking;
@@ -209,7 +210,7 @@ impl Whole {
             sum / seconds.max(1e-9)
         };
         let server = self.server.last().map(|(_, last)| {
-            let packets: u64 = steps.iter().map(|s| s.figures.received_packets).sum();
+            let packets: u64 = steps.iter().map(|s| s.figures.forwarded_packets).sum();
             let cores = mean(|r| r.cpu_cores);
             let worst = |w: f64, (_, r): &(f64, ServerReport)| w.max(r.foreign_cores_worst_second);
             ServerReport {
@@ -241,6 +242,8 @@ impl State<'_> {
         let (before, cpu, start) = (self.usage(), sys::process_cpu_ns(), Instant::now());
         self.worst_second = 0.0;
         let sent_from = self.publishing();
+        // Who comes later joins while CPU time is measured.
+        let there = self.decoded();
         self.churn(Duration::from_secs_f64(s.seconds)).await;
         let phase = self.next_phase();
         let after = self.usage();
@@ -251,7 +254,17 @@ impl State<'_> {
         if s.churn.viewers_per_second > 0.0 {
             self.await_joins().await;
         }
-        let (viewers, connected, tracks) = (self.wanted, self.decoded(), self.tracks());
+        let (viewers, tracks) = (self.wanted, self.tracks());
+        let mut connected = self.decoded();
+        if s.churn.viewers_per_second <= 0.0 {
+            connected = connected.min(there);
+        }
+        // Of those that leave and come back, some are always away.
+        let publishers = self.publishing();
+        let publishers_expected = match s.churn.publishers_per_second > 0.0 {
+            true => publishers,
+            false => u64::from(s.publishers()),
+        };
         if last {
             self.settle_accounts().await;
         }
@@ -274,7 +287,8 @@ impl State<'_> {
             seconds,
             viewers: u64::from(viewers),
             connected,
-            publishers: self.publishing(),
+            publishers,
+            publishers_expected,
             planned_sends: self.planned_sends(seconds) * sent_from.min(self.publishing()) as f64,
             cpu_ns,
             http_errors: self.http_errors.clone(),
@@ -284,7 +298,7 @@ impl State<'_> {
         };
         let stretch = Stretch {
             seconds,
-            packets: window.received_packets,
+            packets: (window.forwarded_packets as i64).max(0) as u64,
             sessions: self.decoded() + self.publishing(),
             generator_ns: cpu_ns,
         };
@@ -294,8 +308,12 @@ impl State<'_> {
         let disturbed = verdict::disturbed(&figures);
         let threads = self.plan.scenario.generator.receive_threads;
         let step = Step {
-            inconclusive: verdict::bottleneck(&figures, threads)
-                .filter(|_| !self.plan.scenario.media.silent)
+            inconclusive: self
+                .broken_down()
+                .or_else(|| {
+                    verdict::bottleneck(&figures, threads)
+                        .filter(|_| !self.plan.scenario.media.silent)
+                })
                 .or_else(|| verdict::excused(&limits, disturbed.as_deref())),
             limit_broken: limits.first().map(ToString::to_string),
             limits_broken: limits.iter().map(ToString::to_string).collect(),
@@ -337,6 +355,7 @@ impl State<'_> {
 
     /// Takes everything down.
     async fn finish(&mut self) {
+        self.stopping = true;
         self.publisher.send(publisher::Command::Stop);
         for receiver in &self.receivers {
             receiver.send(receiver::Command::Stop);

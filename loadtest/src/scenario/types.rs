@@ -128,7 +128,7 @@ pub struct ViewerKind {
     /// Audio sections of each session; as above.
     pub audio_slots: u32,
     /// Every how many viewers one decrypts and checks all it gets. The others
-    /// count by headers and look into one packet of 128.
+    /// count by headers and look into one packet of 31.
     pub full_check_every: u32,
     /// Ask again for what is missing (NACK).
     pub nack: bool,
@@ -262,7 +262,8 @@ pub struct Generator {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Limits {
-    /// Percent of the viewers that must be connected and have decoded a keyframe.
+    /// Percent of the viewers, and of the publishers, that must be connected (viewers must have
+    /// decoded a keyframe) before measuring begins, and at its end.
     pub connected_percent: Option<f64>,
     /// Percent of the tracks (a participant's picture or sound for one viewer) that must
     /// have come to their viewers.
@@ -283,6 +284,8 @@ pub struct Limits {
     pub freezes: Option<u64>,
     /// Packets that may come twice.
     pub duplicates: Option<u64>,
+    /// Packets that may be not authentic or not well-formed.
+    pub bad_packets: Option<u64>,
     /// HTTP requests that may fail.
     pub http_errors: Option<u64>,
     /// Server's CPU time for each forwarded packet, microseconds.
@@ -323,6 +326,7 @@ impl Default for Limits {
             freeze_ms: 200.0,
             freezes: None,
             duplicates: None,
+            bad_packets: Some(0),
             http_errors: None,
             cpu_us_per_packet: None,
             kilobytes_per_session: None,
@@ -422,7 +426,12 @@ impl Default for Generator {
 impl Scenario {
     /// Viewers at full load.
     pub fn viewers(&self) -> u32 {
-        self.load.rooms * self.load.publishers * self.load.viewers
+        self.publishers().saturating_mul(self.load.viewers)
+    }
+
+    /// Publishers of all rooms.
+    pub fn publishers(&self) -> u32 {
+        self.load.rooms.saturating_mul(self.load.publishers)
     }
 
     /// One session watches several participants of its room.

@@ -17,7 +17,8 @@ pub use serve::{Placement, Served};
 pub struct ServerReport {
     /// Cores kept busy by the process and its children, ended threads included.
     pub cpu_cores: f64,
-    /// CPU microseconds for each RTP packet that viewers received in this stretch.
+    /// CPU microseconds for each of the publishers' packets that viewers received in this
+    /// stretch, padding and repeats not counted.
     pub cpu_us_per_forwarded_packet: f64,
     /// CPU microseconds for each viewer that joined, all of the process and the kernel's
     /// part in it: HTTP, negotiation, the control plane, ICE, DTLS and keys, from before
@@ -71,7 +72,7 @@ pub struct ThreadReport {
 pub struct Stretch {
     /// Its length.
     pub seconds: f64,
-    /// RTP packets that viewers received in it.
+    /// Packets of publishers that viewers received in it, each once.
     pub packets: u64,
     /// Sessions at its end.
     pub sessions: u64,

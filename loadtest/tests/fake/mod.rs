@@ -61,7 +61,14 @@ pub struct Badness {
     pub answer_delay: Duration,
     /// Close the connection of every n-th viewer without an answer.
     pub hang_up_every: usize,
+    /// Damage the payload of every n-th packet after it was sealed.
+    pub damage_every: usize,
+    /// Hold every packet for so long, but those to the first two viewers.
+    pub favour_first: Duration,
 }
+
+/// Viewers that [`Badness::favour_first`] spares: two that come at once come in any order.
+const FAVOURED: usize = 2;
 
 /// What was really done, of all viewers together.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -209,7 +216,8 @@ fn media(
                         None
                     };
                     let reply = bad.unwrap_or_else(|| match Session::answer(ip, viewer, &sdp) {
-                        Some((session, text)) => {
+                        Some((mut session, text)) => {
+                            session.favoured = viewers <= FAVOURED;
                             sessions.push(session);
                             Reply::Answer(text)
                         }

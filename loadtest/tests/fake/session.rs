@@ -29,6 +29,8 @@ pub(super) struct Session {
     socket: UdpSocket,
     address: SocketAddr,
     pub(super) viewer: bool,
+    /// One of the first viewers.
+    pub(super) favoured: bool,
     pub(super) deadline: Instant,
     lines: HashMap<MediaKind, Line>,
     video_packets: usize,
@@ -72,6 +74,7 @@ impl Session {
             socket,
             address,
             viewer,
+            favoured: false,
             deadline: now,
             lines: HashMap::new(),
             video_packets: 0,
@@ -193,7 +196,7 @@ impl Session {
     }
 
     /// Applies the badness to video and sends.
-    fn transmit(&mut self, datagram: Vec<u8>, badness: &Badness, deeds: &mut Deeds) {
+    fn transmit(&mut self, mut datagram: Vec<u8>, badness: &Badness, deeds: &mut Deeds) {
         let video = self.viewer
             && datagram.len() > 12
             && (128..192).contains(&datagram[0])
@@ -218,6 +221,10 @@ impl Session {
             return;
         }
         deeds.sent += 1;
+        if every(badness.damage_every) {
+            let last = datagram.len() - 1;
+            datagram[last] ^= 1;
+        }
         let now = Instant::now();
         if let Some((after, time)) = badness.stall
             && n > after
@@ -229,7 +236,12 @@ impl Session {
         }
         let slow = badness.slow.filter(|(k, _)| every(*k)).map(|(_, d)| d);
         let shake = every(2).then_some(badness.shake).filter(|d| !d.is_zero());
-        let delay = Some(badness.delay).filter(|d| !d.is_zero());
+        let delay = if self.favoured || badness.favour_first.is_zero() {
+            badness.delay
+        } else {
+            badness.favour_first
+        };
+        let delay = Some(delay).filter(|d| !d.is_zero());
         if let Some(delay) = slow.or(shake).or(delay) {
             self.delayed.push((now + delay, datagram));
             return;

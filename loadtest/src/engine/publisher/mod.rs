@@ -124,7 +124,6 @@ impl Thread {
                         for id in self.publishers.keys().copied().collect::<Vec<_>>() {
                             self.remove(id);
                         }
-                        let _ = self.shared.events.send(Event::Stopped);
                         return;
                     }
                 }

@@ -11,14 +11,15 @@ use crate::measure::window::Window;
 use crate::scenario::types::Feedback;
 use crate::sys::realtime_ns;
 
-/// Between two requests for a keyframe.
-pub(super) const PLI_INTERVAL: Duration = Duration::from_millis(500);
+/// Between two requests for a keyframe: as long as libwebrtc waits for one.
+pub(super) const PLI_INTERVAL: Duration = Duration::from_millis(200);
 /// Blocks of one receiver report; their count has five bits.
 const MOST_BLOCKS: usize = 31;
 
 impl Viewer {
     /// After the packets of one read: asks for what is missing.
     pub(in crate::engine) fn after_batch(&mut self, now: Instant, window: &mut Window) {
+        self.ask_for_keyframes(now, window);
         if !self.behaviour.nack {
             return;
         }

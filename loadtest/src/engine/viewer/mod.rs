@@ -3,6 +3,8 @@
 mod demux;
 mod feedback;
 mod media;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -301,7 +303,6 @@ impl Viewer {
             return Ok(self.peer.transport.deadline().min(now + IDLE));
         }
         self.after_batch(now, window);
-        self.ask_for_keyframes(now, window);
         if now >= self.next_report {
             self.next_report = now + REPORT_INTERVAL;
             self.report(window);
@@ -340,6 +341,7 @@ impl Viewer {
             expected += e;
             lost += l;
             window.duplicates += r.max(0) as u64;
+            window.forwarded_packets = window.forwarded_packets.wrapping_add_signed(-r);
             if complete && self.drops == 0 && self.link.is_none() {
                 window.worst_track_ppm = window.worst_track_ppm.max(track.lost_ppm());
             }

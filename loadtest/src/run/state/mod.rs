@@ -94,6 +94,10 @@ pub(super) struct State<'a> {
     phases: BTreeMap<u32, Window>,
     threads: usize,
     stopped: usize,
+    /// The threads are told to stop.
+    pub(super) stopping: bool,
+    /// A thread that ended before.
+    broken_down: Option<String>,
     started: Instant,
     since_sample: (Instant, Window, u64, Option<Usage>),
     doing: &'static str,
@@ -130,7 +134,7 @@ impl<'a> State<'a> {
         let program = Arc::new(program(s)?);
         let audio_per_second = 1.0 / program.audio_interval.as_secs_f64();
         let thread = publisher::Thread::new(program, shared.clone(), inbox)?;
-        spawn("lt-publish", move || thread.run())?;
+        spawn("lt-publish", &shared, move || thread.run())?;
         if s.media.silent {
             publisher.send(publisher::Command::Mute);
         }
@@ -139,7 +143,8 @@ impl<'a> State<'a> {
         for i in 0..s.generator.receive_threads {
             let (mail, inbox) = mailbox()?;
             let thread = receiver::Thread::new(shared.clone(), inbox, s.generator.gro, rest)?;
-            spawn(&format!("lt-receive-{i}"), move || thread.run())?;
+            let name = format!("lt-receive-{i}");
+            spawn(&name, &shared, move || thread.run())?;
             receivers.push(mail);
         }
         let (join_sender, joins) = mpsc::unbounded_channel();
@@ -180,6 +185,8 @@ impl<'a> State<'a> {
             next_viewer: 0,
             phases: BTreeMap::new(),
             stopped: 0,
+            stopping: false,
+            broken_down: None,
             started: now,
             since_sample: (now, Window::default(), sys::process_cpu_ns(), None),
             doing: "publishing",
@@ -301,7 +308,12 @@ impl<'a> State<'a> {
                 self.since_sample.1.add(&window);
                 self.phases.entry(phase).or_default().add(&window);
             }
-            Event::Stopped => self.stopped += 1,
+            Event::Stopped(thread) => {
+                self.stopped += 1;
+                if !self.stopping {
+                    self.broken_down.get_or_insert(thread);
+                }
+            }
         }
     }
 
@@ -312,7 +324,7 @@ impl<'a> State<'a> {
         let usage = self.plan.pid.and_then(|pid| server::usage(pid).ok());
         let stretch = Stretch {
             seconds,
-            packets: self.since_sample.1.received_packets,
+            packets: (self.since_sample.1.forwarded_packets as i64).max(0) as u64,
             sessions: 0,
             generator_ns: cpu - self.since_sample.2,
         };
@@ -355,6 +367,12 @@ impl<'a> State<'a> {
         self.since_sample.0 = now;
         self.since_sample.2 = cpu;
         self.since_sample.3 = usage;
+    }
+
+    /// Why nothing that was measured counts, if a thread of ours has ended.
+    pub(super) fn broken_down(&self) -> Option<String> {
+        let thread = self.broken_down.as_ref()?;
+        Some(format!("the generator's thread {thread} broke down"))
     }
 
     /// The window of one phase.
@@ -403,9 +421,22 @@ impl<'a> State<'a> {
     }
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+/// Tells of the end of a thread, however it comes.
+struct Last(tokio::sync::mpsc::UnboundedSender<Event>, String);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        let _ = self.0.send(Event::Stopped(std::mem::take(&mut self.1)));
+    }
+}
+
+fn spawn(name: &str, shared: &Shared, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    let last = Last(shared.events.clone(), name.to_owned());
     std::thread::Builder::new()
         .name(name.to_owned())
-        .spawn(run)
+        .spawn(move || {
+            let _last = last;
+            run();
+        })
         .map(drop)
 }
