@@ -2,9 +2,11 @@
 
 mod absorb;
 mod cached;
+mod keyframe_sizes;
 
 use std::time::{Duration, Instant};
 
+use self::keyframe_sizes::KeyframeSizes;
 use super::health::Health;
 use super::keyframe_request::KeyframeRequester;
 use super::ladder::Rung;
@@ -95,6 +97,7 @@ pub struct Encoding {
     parameter_sets_timestamp: Option<u32>,
     carry: h264::LayerCarry,
     entry_timestamp: Option<u32>,
+    keyframe_sizes: KeyframeSizes,
     last_keyframe: Option<Instant>,
     keyframe_interval: Option<Duration>,
     /// When the first and the newest packet came, and the newest timestamp.
@@ -127,6 +130,7 @@ impl Encoding {
             parameter_sets_timestamp: None,
             carry: h264::LayerCarry::default(),
             entry_timestamp: None,
+            keyframe_sizes: KeyframeSizes::default(),
             last_keyframe: None,
             keyframe_interval: None,
             arrivals: None,
@@ -147,6 +151,11 @@ impl Encoding {
     /// A keyframe began to arrive after `at`.
     pub fn has_keyframe_since(&self, at: Instant) -> bool {
         self.last_keyframe.is_some_and(|last| last > at)
+    }
+
+    /// Bytes of its newest keyframes up to a spatial layer; of two, the larger one.
+    pub fn keyframe_bytes(&self, spatial: u8) -> u64 {
+        self.keyframe_sizes.up_to(spatial)
     }
 
     /// How long until the next keyframe comes by itself, judged by the last

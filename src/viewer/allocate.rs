@@ -293,6 +293,11 @@ impl Steadiness {
         self.gained = Some(now);
     }
 
+    /// A layer was left out that the path may well carry: it is tried again after a moment.
+    pub fn hold(&mut self, now: Instant) {
+        self.until = self.until.max(Some(now + FIRST_HOLD));
+    }
+
     /// A layer was lost for want of bandwidth.
     pub fn lost(&mut self, now: Instant) {
         let on_trial = self

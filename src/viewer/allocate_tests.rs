@@ -283,3 +283,19 @@ fn a_layer_lost_soon_after_it_was_taken_is_waited_for_longer_each_time() {
     steady.lost(at(60));
     assert!(steady.may_gain(at(63)));
 }
+
+#[test]
+fn a_layer_that_was_left_out_for_a_moment_is_no_failure() {
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let mut steady = Steadiness::default();
+    steady.gained(start);
+    steady.hold(at(2));
+    assert!(!steady.may_gain(at(4)) && steady.may_gain(at(5)));
+    steady.lost(at(6));
+    steady.hold(at(7));
+    assert!(
+        !steady.may_gain(at(15)) && steady.may_gain(at(16)),
+        "not sooner"
+    );
+}

@@ -144,6 +144,11 @@ impl Behind {
         first.then(|| self.restart.take())?
     }
 
+    /// The picture with this timestamp is being sent.
+    pub fn is_within(&self, timestamp: u32) -> bool {
+        self.timestamp == Some(timestamp)
+    }
+
     /// Whether the fan-out leaves `seq` to the backlog.
     #[inline]
     pub fn covers(&self, encoding: u8, seq: u64) -> bool {
@@ -349,7 +354,10 @@ impl Slot {
         behind.cursor += 1;
         self.behind = Some(behind);
         match self.forward(out, egress, track, behind.encoding, packet) {
-            Forwarded::Sent(size) => Step::Sent(size),
+            Forwarded::Sent(size) => {
+                self.note_keyframe(packet.timestamp, out.now);
+                Step::Sent(size)
+            }
             Forwarded::Ahead(done) => {
                 self.behind = Some(before); // the packet itself is next
                 done.map_or_else(Step::Failed, Step::Sent)

@@ -64,6 +64,9 @@ const YIELD_AFTER: Duration = Duration::from_millis(400);
 /// So long after its queue was long, or a burst found out what it takes, a path may be tight.
 const CROWDED_FOR: Duration = Duration::from_secs(30);
 
+/// So long after its queue was long, a keyframe may make it long again.
+const LATELY: Duration = Duration::from_secs(5);
+
 /// A timer of the pacer runs no sooner than this: several packets a time.
 const QUANTUM: Duration = Duration::from_millis(5);
 
@@ -158,6 +161,18 @@ impl Pacer {
     #[inline]
     pub fn is_open(&self) -> bool {
         self.level > 0
+    }
+
+    /// The path's queue is long, or it takes hardly more than the lowest layers.
+    #[inline]
+    pub fn is_congested(&self) -> bool {
+        self.queue.is_some() || self.tight
+    }
+
+    /// The path's queue was long of late.
+    pub fn was_congested(&self, now: Instant) -> bool {
+        let lately = |at| now.saturating_duration_since(at) < LATELY;
+        self.tight || self.crowded.is_some_and(lately)
     }
 
     /// Bytes left. The debt is bounded, so that a burst of sound delays

@@ -142,15 +142,27 @@ impl Repairs {
     }
 
     fn entry(&mut self, slot: u8, sequence: u16) -> &mut Option<Recent> {
-        // Numbers follow each other, so a slot's newest ones have an entry each.
-        let at = usize::from(sequence).wrapping_add(usize::from(slot) * 41) % RECENT;
-        &mut self.recent[at]
+        &mut self.recent[place(slot, sequence)]
     }
 
     /// Something waits.
     #[inline]
     pub fn is_waiting(&self) -> bool {
         !self.queue.is_empty()
+    }
+
+    /// Drops what `is_useless` says; returns how many those are.
+    pub fn forget(&mut self, is_useless: impl Fn(&Asked) -> bool) -> u64 {
+        let before = self.queue.len();
+        let recent = &mut self.recent;
+        self.queue.retain(|asked| {
+            let useless = is_useless(asked);
+            if useless {
+                recent[place(asked.slot, asked.sequence)] = None; // it may be asked for again
+            }
+            !useless
+        });
+        (before - self.queue.len()) as u64
     }
 
     /// Gives up what has waited too long; returns how many those are, and calls `of` with the slot of each.
@@ -207,6 +219,11 @@ impl Repairs {
     pub fn may_go_ahead(&self) -> bool {
         self.ahead > 0
     }
+}
+
+/// Numbers follow each other, so a slot's newest ones have an entry each.
+fn place(slot: u8, sequence: u16) -> usize {
+    usize::from(sequence).wrapping_add(usize::from(slot) * 41) % RECENT
 }
 
 #[cfg(test)]
@@ -303,6 +320,18 @@ mod tests {
         assert!(of.len() == QUEUE && of.iter().all(|slot| *slot == of[0]));
         assert!(!repairs.is_waiting());
         assert_eq!(repairs.ask(at(start, 402), 0, 5, None), Ok(()));
+    }
+
+    #[test]
+    fn what_is_of_no_use_any_more_is_not_sent_and_may_be_asked_for_again() {
+        let start = Instant::now();
+        let mut repairs = Repairs::default();
+        for sequence in 0..6 {
+            assert_eq!(repairs.ask(start, 0, sequence, RTT), Ok(()));
+        }
+        assert_eq!(repairs.forget(|asked| asked.sequence < 4), 4);
+        assert_eq!(repairs.ask(start, 0, 2, RTT), Ok(()));
+        assert_eq!(sent(&mut repairs, start, None, 1000), [4, 5, 2]);
     }
 
     #[test]

@@ -25,9 +25,11 @@ mod cut;
 pub(crate) mod doom;
 mod forward;
 mod held;
+mod keyframe;
 mod resend;
 
 pub use forward::Forwarded;
+pub use keyframe::SentKeyframe;
 pub use resend::Repaired;
 
 /// Random numbers a slot starts from.
@@ -86,6 +88,10 @@ pub struct Slot {
     pub selection: Selection,
     /// What it still has to be sent before it is live again.
     pub behind: Option<Behind>,
+    /// The keyframe that it was sent last.
+    pub keyframe: Option<SentKeyframe>,
+    /// What its path carries, in bytes a second, while that is congested or was of late.
+    pub room: Option<u64>,
     /// The cached keyframe that it was given last.
     pub fed: Option<Fed>,
     /// Which layers of it flow.
@@ -160,6 +166,8 @@ impl Slot {
             incoming: None,
             selection: Selection::Idle,
             behind: None,
+            keyframe: None,
+            room: None,
             fed: None,
             layers: Layers::default(),
             priority: 0,

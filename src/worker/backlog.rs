@@ -92,7 +92,8 @@ impl Core {
             self.behind.push(hungry.session); // there may have been no path when it was handed out
             return None;
         }
-        if asked && settling {
+        let seen_after = SETTLING.max(slot.rtt.unwrap_or_default() * 2);
+        if asked && (settling || slot.is_sent_keyframe(now, seen_after)) {
             return None;
         }
         let encoding = track.encodings.get(usize::from(wanted))?;
@@ -256,6 +257,16 @@ impl Core {
         } else {
             viewer.repairs.wait_no_longer();
         }
+        if (rest || viewer.pacer.is_congested()) && viewer.repairs.is_waiting() {
+            // What the newest keyframe has made useless would take its room.
+            let slots = &viewer.slots;
+            let forgotten = viewer.repairs.forget(|asked| {
+                let slot = slots.get(usize::from(asked.slot));
+                slot.is_some_and(|slot| slot.is_superseded(asked.sequence))
+            });
+            let drops = &mut self.totals.drops;
+            drops.add_many(DropReason::RtxTooOld, forgotten);
+        }
         // What was given up leaves a hole that the pictures behind it wait for: browsers ask for
         // a keyframe only when nothing was shown for three seconds.
         let mut given_up = smallvec::SmallVec::<[u8; 4]>::new();
@@ -267,7 +278,9 @@ impl Core {
         self.totals.drops.add_many(DropReason::RtxBudget, expired);
         for slot in given_up {
             let shows = |s: &Slot| s.kind == MediaKind::Video;
-            if viewer.slots.get(usize::from(slot)).is_some_and(shows) {
+            let its = viewer.slots.get_mut(usize::from(slot));
+            if let Some(its) = its.filter(|its| shows(its)) {
+                its.keyframe = None; // it, or what followed, lacks something
                 self.starving.push(Starving {
                     session,
                     slot,

@@ -121,6 +121,8 @@ impl Core {
             else {
                 continue;
             };
+            let rate = viewer.estimate.filter(|_| viewer.pacer.was_congested(now));
+            slot.room = rate.map(|rate| rate.0 / 8);
             let (needed, changed) = slot.aim(track, request, choice, now);
             slot.count_in(track);
             layers_changed |= slot.saw(track) || changed;

@@ -22,6 +22,7 @@ mod repairs;
 mod restarts;
 mod rollover;
 mod rooms;
+mod svc;
 mod viewers;
 mod voices;
 mod workers;

@@ -66,6 +66,7 @@ impl Encoding {
         packet.entry = info.starts_keyframe && self.entry_timestamp != Some(packet.timestamp);
         if packet.entry {
             self.entry_timestamp = Some(packet.timestamp);
+            self.keyframe_sizes.begin();
             // The first one of all comes whoever asks.
             let due = self.last_keyframe.is_none()
                 || self
@@ -80,6 +81,10 @@ impl Encoding {
             packet.needs_parameter_sets = bare && self.parameter_sets.is_complete();
             let incomplete = bare && self.parameter_sets.is_needed();
             self.health.keyframe(packet.arrival, incomplete);
+        }
+        if self.entry_timestamp == Some(packet.timestamp) {
+            let bytes = packet.payload.len();
+            self.keyframe_sizes.count(packet.info.spatial, bytes);
         }
         match info.size {
             Some(size) if self.size != Some(size) => {

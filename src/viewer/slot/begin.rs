@@ -56,7 +56,8 @@ impl Slot {
             }
         }
         if packet.entry {
-            self.layers = Layers::of(self.usable(track, source.encoding, self.entering));
+            let cell = self.usable(track, source.encoding, self.entering);
+            self.layers = Layers::of(self.fit_keyframe(track, source.encoding, cell, now));
         }
         let (newest, cell) = (self.newest, self.layers.current());
         let info = &packet.info.ids;

@@ -1,6 +1,8 @@
 //! Layers that are cut: which packets go, what takes the place of those that
 //! went unnoticed, and how descriptors tell the viewer.
 
+use std::time::Instant;
+
 use smallvec::SmallVec;
 
 use super::{Forwarded, Slot};
@@ -52,7 +54,17 @@ impl Slot {
 
     /// Judges the next packet of the source of which not all layers flow, or shall flow.
     /// False when it is cut.
-    pub(super) fn admit(&mut self, track: &Track, encoding: u8, packet: &Packet) -> bool {
+    pub(super) fn admit(
+        &mut self,
+        track: &Track,
+        encoding: u8,
+        packet: &Packet,
+        now: Instant,
+    ) -> bool {
+        if packet.entry {
+            let cell = self.fit_keyframe(track, encoding, self.layers.target(), now);
+            self.layers.aim(cell);
+        }
         let Some(encoding) = track.encodings.get(usize::from(encoding)) else {
             return false;
         };

@@ -1,11 +1,11 @@
 //! The way of a packet through a slot: whether it flows, its place on the line, its payload
 //! type, its header.
 
-use super::Slot;
 use super::begin::knows;
 use super::cut::{ends_picture, may_end_picture, stands_beside};
 #[cfg(test)]
 use super::doom;
+use super::{SentKeyframe, Slot};
 use crate::codec::{Cell, PictureIds};
 use crate::net::prefetch::prefetch;
 use crate::peer::egress::{Egress, Outlet, Patch, SendError, Unchanged};
@@ -161,7 +161,7 @@ impl Slot {
                 self.alone_until = None;
                 self.line.change(packet.seq, |moves| moves.alone = false);
             }
-            if !self.layers.is_open() && !self.admit(track, encoding, packet) {
+            if !self.layers.is_open() && !self.admit(track, encoding, packet, out.now) {
                 return Forwarded::Cut;
             }
             self.newest.timestamp = Some(packet.timestamp);
@@ -181,6 +181,13 @@ impl Slot {
         }
         if !late && !overtaken {
             self.newest.note(packet, &place.moves);
+            if packet.entry {
+                self.keyframe = Some(SentKeyframe {
+                    number: place.seq,
+                    timestamp: packet.timestamp,
+                    at: out.now,
+                });
+            }
         }
         match self.send(out, egress, track, encoding, packet, &format, &place) {
             Ok(size) => Forwarded::Sent(size),

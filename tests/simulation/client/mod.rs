@@ -14,7 +14,7 @@ use str0m::net::{Protocol, Receive};
 use str0m::rtp::Ssrc;
 use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
 
-use crate::media::{Stamp, read_vp8};
+use crate::media::{Stamp, read_vp8, read_vp9};
 
 pub use publishing::{Plan, Publishing};
 
@@ -39,6 +39,7 @@ pub struct Received {
     pub mid: Mid,
     /// Transport-wide sequence number.
     pub transport: Option<u16>,
+    pub marker: bool,
 }
 
 /// The media side of a client.
@@ -65,6 +66,8 @@ pub struct Client {
     pub asked_for: Vec<String>,
     /// It asks for repairs although it has no RTX.
     pub plain: bool,
+    /// Its video is VP9, else VP8.
+    vp9: bool,
     pending: Option<SdpPendingOffer>,
     audio: Option<Mid>,
     video: Option<Mid>,
@@ -79,9 +82,11 @@ impl Client {
         now: Instant,
         publish: Option<Plan>,
         sections: (usize, usize),
+        vp9: bool,
     ) -> (Self, String) {
         let h264 = publish.as_ref().is_some_and(|p| p.h264);
-        let mut rtc = builder().enable_vp8(!h264).enable_h264(h264).build(now);
+        let codecs = builder().enable_vp8(!h264 && !vp9);
+        let mut rtc = codecs.enable_h264(h264).enable_vp9(vp9).build(now);
         rtc.add_local_candidate(Candidate::host(address, Protocol::Udp).expect("host candidate"));
         let direction = match publish {
             Some(_) => Direction::SendOnly,
@@ -133,6 +138,7 @@ impl Client {
             told: Vec::new(),
             asked_for: Vec::new(),
             plain: false,
+            vp9,
             pending: Some(pending),
             audio,
             video,
@@ -144,7 +150,7 @@ impl Client {
 
     /// A client that will answer an offer.
     pub fn answering(address: SocketAddr, now: Instant, offer: &str) -> (Self, String) {
-        let (mut client, _) = Self::new(address, now, None, (1, 1));
+        let (mut client, _) = Self::new(address, now, None, (1, 1), false);
         let mut rtc = builder().build(now);
         rtc.add_local_candidate(Candidate::host(address, Protocol::Udp).expect("host candidate"));
         let offer = SdpOffer::from_sdp_string(offer).expect("str0m reads the offer");
@@ -290,10 +296,10 @@ impl Client {
                     .payload
                     .first_chunk::<4>()
                     .map(|b| u32::from_be_bytes(*b));
-                let stamp = if video {
-                    read_vp8(&packet.payload)
-                } else {
-                    None
+                let stamp = match (video, self.vp9) {
+                    (true, false) => read_vp8(&packet.payload),
+                    (true, true) => read_vp9(&packet.payload),
+                    _ => None,
                 };
                 let from = match stamp {
                     Some(stamp) => Some(stamp.from),
@@ -311,6 +317,7 @@ impl Client {
                     seq: *packet.seq_no,
                     timestamp: packet.header.timestamp,
                     stamp,
+                    marker: packet.header.marker,
                 });
             }
             _ => {}

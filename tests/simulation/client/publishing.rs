@@ -7,7 +7,7 @@ use str0m::format::Codec;
 use str0m::rtp::{ExtensionValues, RtpWrite};
 
 use super::{Client, Role, pt};
-use crate::media::{Stamp, vp8};
+use crate::media::{Stamp, vp8, vp9};
 
 /// What a publisher sends.
 #[derive(Debug, Clone)]
@@ -36,6 +36,8 @@ pub struct Plan {
     pub obeys: Option<u16>,
     /// Its video is H.264, which viewers here don't have; what is in it is no picture.
     pub h264: bool,
+    /// Its video is VP9 of these spatial layers: packets of each in a picture, and in a keyframe.
+    pub svc: Vec<(u16, u16)>,
     /// When it speaks and how loud in dBov; `None`: its packets carry no levels.
     pub speech: Option<Vec<(Instant, Instant, i8)>>,
 }
@@ -57,6 +59,7 @@ impl Default for Plan {
             tag: 0,
             obeys: None,
             h264: false,
+            svc: Vec::new(),
             speech: None,
         }
     }
@@ -227,6 +230,9 @@ impl Client {
             return;
         }
         let keyframe = std::mem::take(&mut source.wants_keyframe) || periodic;
+        if !p.plan.svc.is_empty() {
+            return self.send_layers(at, timestamp, keyframe);
+        }
         let Some(mid) = self.video else { return };
         let of_layer = p.plan.layer_packets.get(usize::from(source.layer));
         let more = if keyframe { p.plan.keyframe_packets } else { 0 };
@@ -263,6 +269,40 @@ impl Client {
                 p.lost.push(source.seq as u16);
             }
             source.seq += 1;
+        }
+    }
+
+    /// Writes the picture of all spatial layers.
+    fn send_layers(&mut self, at: Instant, timestamp: u32, keyframe: bool) {
+        let (Role::Publisher(p), Some(mid)) = (&mut self.role, self.video) else {
+            return;
+        };
+        let pt = pt(&self.rtc, Codec::Vp9);
+        let mut api = self.rtc.direct_api();
+        let Some(stream) = api.stream_tx_by_mid(mid, None) else {
+            return;
+        };
+        let sizes = [(240, 136), (480, 270), (960, 540)];
+        let source = &mut p.sources[0];
+        let top = p.plan.svc.len() - 1;
+        for (layer, (count, in_keyframe)) in p.plan.svc.iter().copied().enumerate() {
+            let count = if keyframe { in_keyframe } else { count };
+            for index in 0..count {
+                let stamp = Stamp {
+                    frame: p.frame,
+                    index,
+                    count,
+                    keyframe,
+                    layer: layer as u8,
+                    from: p.plan.tag,
+                };
+                let payload = vp9(stamp, &sizes[..=top], p.plan.packet_size);
+                let write = RtpWrite::new(pt, source.seq.into(), timestamp, at, payload)
+                    .marker(layer == top && index + 1 == count)
+                    .nackable(true);
+                stream.write_rtp(write);
+                source.seq += 1;
+            }
         }
     }
 

@@ -61,7 +61,7 @@ impl World {
             SessionRole::Publisher(_) => Direction::Publish,
             SessionRole::Viewer(_) => Direction::View,
         };
-        let (mut client, mut offer) = Client::new(address, self.now, plan, sections);
+        let (mut client, mut offer) = Client::new(address, self.now, plan, sections, self.vp9);
         if let Some(text) = self.unsaid {
             let lines = offer.lines().filter(|line| !line.contains(text));
             offer = lines.map(|line| format!("{line}\r\n")).collect();

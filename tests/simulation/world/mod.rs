@@ -60,6 +60,8 @@ pub struct World {
     pub plain: bool,
     /// So much is to be sent in each turn, to others, that the arena is full before it begins.
     pub crowded: bool,
+    /// Clients that come have VP9, and no VP8.
+    pub vp9: bool,
     /// RTCP lies so long in the server's sockets until it is read.
     pub patience: Duration,
     crypto: Crypto,
@@ -141,6 +143,7 @@ impl World {
             mesh_is_full: false,
             plain: false,
             crowded: false,
+            vp9: false,
             patience: Duration::ZERO,
             ice: Vec::new(),
             crypto,
