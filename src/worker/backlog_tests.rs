@@ -66,3 +66,21 @@ fn what_was_handed_out_while_there_was_no_path_is_sent_when_there_is_one() {
     }
     assert!(got > 0, "no picture in 1.5 s");
 }
+
+/// Who asks then has not seen it yet; a second one would only be in its way.
+#[test]
+fn who_was_sent_a_keyframe_right_now_gets_no_other_one() {
+    for (waits, hungry) in [(Duration::ZERO, 0), (Duration::from_secs(1), 1)] {
+        let mut stage = staged();
+        let keyframe = stage.picture(true, 0);
+        turn(&mut stage, &keyframe);
+        stage.now += waits;
+        stage.core.starving.push(Starving {
+            session: stage.keys[1].slot,
+            slot: slot(&stage, 1, MediaKind::Video),
+            needed: None,
+        });
+        turn(&mut stage, &[]);
+        assert_eq!(stage.core.hungry.len(), hungry, "after {waits:?}");
+    }
+}
