@@ -1,7 +1,7 @@
 //! The send arena: all datagrams of one turn of the loop, back to back in one
 //! buffer, already grouped into runs that UDP GSO can send with one message.
 
-use super::path::Path;
+use super::path::{Path, Proto};
 
 /// Datagrams in one run. Linux takes 64 (`UDP_MAX_SEGMENTS` before 6.9, 128 since).
 pub const MAX_SEGMENTS: usize = 64;
@@ -53,6 +53,8 @@ pub struct SendArena {
     used: usize,
     runs: Vec<Entry>,
     max_runs: usize,
+    /// Runs for TCP connections.
+    tcp_runs: usize,
     datagrams: usize,
     reserved: Option<Reservation>,
 }
@@ -72,6 +74,7 @@ impl SendArena {
             used: 0,
             runs: Vec::with_capacity(runs),
             max_runs: runs,
+            tcp_runs: 0,
             datagrams: 0,
             reserved: None,
         }
@@ -124,6 +127,7 @@ impl SendArena {
     /// Begins a run with one datagram.
     fn begin(&mut self, path: Option<Path>, start: usize, end: usize) {
         if let Some(path) = path {
+            self.tcp_runs += usize::from(path.proto == Proto::Tcp);
             self.runs.push(Entry {
                 path,
                 start,
@@ -154,6 +158,11 @@ impl SendArena {
         self.datagrams
     }
 
+    /// Some are for TCP connections.
+    pub fn has_tcp(&self) -> bool {
+        self.tcp_runs > 0
+    }
+
     /// How many bytes wait.
     pub fn bytes(&self) -> usize {
         self.used
@@ -173,6 +182,7 @@ impl SendArena {
     pub fn clear(&mut self) {
         self.used = 0;
         self.datagrams = 0;
+        self.tcp_runs = 0;
         self.reserved = None;
         self.runs.clear();
     }
