@@ -220,7 +220,6 @@ impl SendArena {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::net::path::Proto;
 
     pub(in crate::net) fn path(port: u16) -> Path {
         Path {
@@ -235,6 +234,20 @@ pub(super) mod tests {
             .runs()
             .map(|run| (run.path.remote.port(), run.segment, run.count()))
             .collect()
+    }
+
+    #[test]
+    fn datagrams_for_tcp_are_known_of_until_they_are_forgotten() {
+        let mut arena = SendArena::new(1000, 10);
+        assert!(arena.push(path(1), &[0; 10]) && !arena.has_tcp());
+        let tcp = Path {
+            proto: Proto::Tcp,
+            ..path(1)
+        };
+        assert!(arena.push(tcp, &[0; 10]) && arena.push(path(1), &[0; 10]));
+        assert!(arena.has_tcp());
+        arena.clear();
+        assert!(!arena.has_tcp());
     }
 
     #[test]
