@@ -19,3 +19,4 @@ pub use sections::{
     Announce, Auth, Config, Http, Limits, Log, Metrics, Rooms, StreamKey, Tcp, Udp, Whep,
 };
 pub use types::{Announced, AuthMode, CounterOffers, Limit, LogFormat, Network, Secret};
+pub use validate::name_fault;

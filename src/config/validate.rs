@@ -278,10 +278,7 @@ impl Config {
                 .into_iter()
                 .flatten()
             {
-                if name.trim().is_empty()
-                    || name.len() > length
-                    || name.chars().any(char::is_control)
-                {
+                if name_fault(name, length).is_some() {
                     return Err(invalid(
                         "auth.stream_keys",
                         format!(
@@ -363,6 +360,20 @@ fn within(
         ));
     }
     Ok(())
+}
+
+/// Why nobody could read the name of a room or a participant, or why it would fill memory: what it
+/// is that it can't be.
+pub fn name_fault(name: &str, limit: usize) -> Option<String> {
+    if name.len() > limit {
+        Some(format!("longer than {limit} bytes"))
+    } else if name.trim().is_empty() {
+        Some("empty".to_owned())
+    } else if name.chars().any(char::is_control) {
+        Some("made of control characters".to_owned())
+    } else {
+        None
+    }
 }
 
 /// Directives of which each is a level, or names what it is about with a level. A lone name,

@@ -4,7 +4,7 @@
 //! one address there. State is bounded whatever the callers do.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,6 +17,7 @@ use governor::state::keyed::DashMapStateStore;
 use governor::{NotUntil, Quota, RateLimiter};
 
 use crate::config::{Limit, Limits};
+use crate::net::AddressKey;
 
 /// Addresses whose rate is kept apart; about 100 bytes each. While there are
 /// that many, requests are counted in [`SHARED_BUCKETS`] by their address' hash,
@@ -29,20 +30,6 @@ const SHARED_BUCKETS: u64 = 4_096;
 /// Idle addresses are forgotten after this many requests; it makes the cost of
 /// looking at all of them small beside the requests themselves.
 const SWEEP_EVERY: u32 = 4_096;
-
-/// What counts as one address: an IPv4 address or an IPv6 /64.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct AddressKey(IpAddr);
-
-impl AddressKey {
-    /// The key of a client's address; a v4-mapped address counts as IPv4.
-    pub fn of(ip: IpAddr) -> Self {
-        Self(match ip.to_canonical() {
-            IpAddr::V4(v4) => IpAddr::V4(v4),
-            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-        })
-    }
-}
 
 /// Too many requests from one address (429).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -14,7 +14,7 @@ use super::body::require_media_type;
 use super::problem::{Kind, Problem};
 use super::session::SDP_FRAGMENT;
 use super::{App, counter, layer, links};
-use crate::config::CounterOffers;
+use crate::config::{CounterOffers, name_fault};
 use crate::control::limits::SessionGuard;
 use crate::control::messages::{CloseReason, LayerWish};
 use crate::control::{ControlError, Join, OpenRequest, Opened};
@@ -51,19 +51,12 @@ impl Target {
 
 /// Refuses names that nobody could read or that would fill memory.
 fn check_name(name: &str, limit: usize) -> Result<(), Problem> {
-    let why = if name.len() > limit {
-        format!("longer than {limit} bytes")
-    } else if name.trim().is_empty() {
-        "empty".to_owned()
-    } else if name.chars().any(char::is_control) {
-        "made of control characters".to_owned()
-    } else {
-        return Ok(());
-    };
-    Err(Problem::new(
-        Kind::Malformed,
-        format!("A room or participant name can't be {why}."),
-    ))
+    name_fault(name, limit).map_or(Ok(()), |why| {
+        Err(Problem::new(
+            Kind::Malformed,
+            format!("A room or participant name can't be {why}."),
+        ))
+    })
 }
 
 type Names = Result<Path<Vec<String>>, axum::extract::rejection::PathRejection>;

@@ -25,7 +25,7 @@ use tracing::{debug, warn};
 use super::caller::Peer;
 use super::stream::{Activity, BusyBody, Patient};
 use crate::config::{Http, Network};
-use crate::control::limits::AddressKey;
+use crate::net::AddressKey;
 
 /// Connections at a time; each costs a task and some 20 KiB.
 const MAX_CONNECTIONS: usize = 8_192;

@@ -7,6 +7,7 @@
 //! [`arena`], whose runs of equal size leave by `sendmmsg` with UDP GSO.
 //! [`sys`] has the system calls, and with [`prefetch`] and `tls` all unsafe code.
 
+mod address_key;
 pub mod arena;
 pub mod batch;
 mod bind_error;
@@ -27,6 +28,7 @@ pub mod tls;
 pub mod udp;
 pub mod ufrag;
 
+pub use address_key::AddressKey;
 pub use arena::{Run, SendArena};
 pub use batch::RecvBatch;
 pub use bind_error::BindError;

@@ -7,7 +7,7 @@ mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
@@ -16,6 +16,7 @@ use mio::{Interest, Registry, Token};
 use slab::Slab;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::address_key::AddressKey;
 use super::arena::SendArena;
 use super::bind_error::BindError;
 use super::demux::AddressTable;
@@ -73,7 +74,7 @@ pub struct TcpPort {
     first_token: usize,
     connections: Slab<Connection>,
     index: AddressTable,
-    per_address: HashMap<IpAddr, u32>,
+    per_address: HashMap<AddressKey, u32>,
     /// Connections with more to read, whose event is spent.
     unfinished: VecDeque<usize>,
     accept_more: bool,
@@ -182,7 +183,11 @@ impl TcpPort {
         remote: SocketAddr,
         now: Instant,
     ) -> io::Result<()> {
-        let used = self.per_address.get(&owner(remote)).copied().unwrap_or(0);
+        let used = self
+            .per_address
+            .get(&AddressKey::of(remote.ip()))
+            .copied()
+            .unwrap_or(0);
         if self.connections.len() >= self.limits.total || used >= self.limits.per_address {
             self.drops.add(DropReason::SessionTableFull);
             return Ok(());
@@ -196,7 +201,10 @@ impl TcpPort {
             registry.register(&mut stream, Token(self.first_token + key), interest)?;
         }
         entry.insert(Connection::new(stream, local, remote, now));
-        *self.per_address.entry(owner(remote)).or_default() += 1;
+        *self
+            .per_address
+            .entry(AddressKey::of(remote.ip()))
+            .or_default() += 1;
         self.index.insert(Proto::Tcp, remote, key as u32);
         self.next_tick.get_or_insert(now + TICK);
         Ok(())
@@ -342,20 +350,13 @@ impl TcpPort {
         }
         self.unfinished.retain(|other| *other != key);
         self.index.remove(Proto::Tcp, connection.remote);
-        if let Some(used) = self.per_address.get_mut(&owner(connection.remote)) {
+        let key = AddressKey::of(connection.remote.ip());
+        if let Some(used) = self.per_address.get_mut(&key) {
             *used -= 1;
             if *used == 0 {
-                self.per_address.remove(&owner(connection.remote));
+                self.per_address.remove(&key);
             }
         }
         self.closed.push(connection.remote);
-    }
-}
-
-/// Who is counted for an address: nobody has fewer addresses of IPv6 than a /64.
-fn owner(remote: SocketAddr) -> IpAddr {
-    match remote.ip().to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        address => address,
     }
 }

@@ -232,7 +232,7 @@ fn strangers_are_shown_out() {
 
 #[test]
 fn an_address_of_ipv6_counts_with_its_neighbours() {
-    let owner = |address: &str| owner(SocketAddr::new(address.parse().expect("an address"), 9));
+    let owner = |address: &str| AddressKey::of(address.parse().expect("an address"));
     assert_eq!(owner("2001:db8:1:2::3"), owner("2001:db8:1:2:ffff::4"));
     assert_ne!(owner("2001:db8:1:2::3"), owner("2001:db8:1:3::3"));
     assert_eq!(owner("::ffff:192.0.2.1"), owner("192.0.2.1"));
