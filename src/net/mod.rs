@@ -5,6 +5,7 @@
 //! finds the session by its authenticated address, [`ufrag`] and [`stun`] by the
 //! user name of a first connectivity check. Out: sessions write into the
 //! [`arena`], whose runs of equal size leave by `sendmmsg` with UDP GSO.
+//! `source` tells when the kernel need not be told where from.
 //! [`sys`] has the system calls, and with [`prefetch`] and `tls` all unsafe code.
 
 mod address_key;
